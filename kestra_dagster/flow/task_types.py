@@ -1,0 +1,72 @@
+"""What a task type is: a pydantic model of its properties and, for runnable ones, how it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+if TYPE_CHECKING:
+    from kestra_dagster.runtime.context import TaskContext
+
+BranchShape = Literal["tasks", "cases", "dag", "task"]
+"""How child tasks are written: a list, a map of lists, `{task, dependsOn}` items, or a single task."""
+
+
+class TaskSpec(BaseModel):
+    """The type-specific properties of a task, in the camelCase of Kestra's YAML.
+
+    Declare a property that Kestra renders as `Dynamic[...]` (flow/properties.py); any other is
+    static. A property that the task renders by itself (a condition per item) is a plain `Text`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    )
+
+    kind: ClassVar[Literal["runnable", "flowable"]]
+    deprecated: ClassVar[Mapping[str, str]] = {}
+    """Old property name -> what to write instead; accepted with a warning."""
+
+
+class FlowableSpec(TaskSpec):
+    """A task that the orchestrator runs by running its children (`branches`: property -> shape)."""
+
+    kind = "flowable"
+    branches: ClassVar[Mapping[str, BranchShape]] = {
+        "tasks": "tasks",
+        "errors": "tasks",
+        "finally": "tasks",
+    }
+    required_branches: ClassVar[tuple[str, ...]] = ("tasks",)
+
+
+class RunnableSpec(TaskSpec):
+    """A task that does something; subclasses say what in `run`."""
+
+    kind = "runnable"
+
+    def run(self, context: TaskContext) -> Mapping[str, Any] | None:
+        """Do the work with rendered properties and return the outputs.
+
+        Raise TaskFailed for a failure (it may carry outputs); any other exception fails the task too.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+
+class TaskTypes(Protocol):
+    """The table of known task types, as the loader sees it."""
+
+    def canonical(self, type_name: str) -> str:
+        """Return the current name of a type or of one of its aliases; unknown names unchanged."""
+        ...
+
+    def spec(self, type_name: str) -> type[TaskSpec] | None:
+        """Return the model of a canonical type, importing its module on first use; None if unknown."""
+        ...
+
+    def names(self) -> Iterable[str]:
+        """Every canonical type name (for did-you-mean and the docs)."""
+        ...

@@ -1,0 +1,95 @@
+"""The plan of a flow: steps, the gates between them, and the groups that fold them. No Dagster here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from kestra_dagster.flow.model import Flow, Task
+
+
+class Signal(NamedTuple):
+    """An output of a step: emitted or not when the step ran, never when it was skipped."""
+
+    step: str
+    name: str
+
+
+Term = frozenset[Signal]
+"""An OR: decided when every signal in it is decided, open if any was emitted."""
+
+Gate = tuple[Term, ...]
+"""An AND of ORs: open when every term is open, closed when any decided term is not; () is open."""
+
+OPEN: Gate = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """At most `limit` members of `group` are in progress at once.
+
+    A member (one child of a Parallel with `concurrent`) is in progress from the start of its first step
+    until its last step is decided.
+    """
+
+    group: str
+    member: str
+    limit: int
+
+
+StepKind = Literal["task", "choice", "body", "join", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to run.
+
+    kind `task` runs a runnable task; `choice` evaluates an If or Switch and emits the branch
+    taken; `body` runs a flowable whose children are only known at run time (loops, WorkingDirectory)
+    by the in-step interpreter; `join` does nothing but emit `success` (an AND made one signal); `end`
+    settles the execution: final state, flow outputs.
+    `key` is the path of task ids joined by "/", unique in the flow. `signals` are the names it may
+    emit. `listened` says whether anything waits for its `failure`: if not, a failure is raised.
+    """
+
+    key: str
+    kind: StepKind
+    entry: Gate
+    signals: tuple[str, ...]
+    task: Task | None = None
+    listened: bool = False
+    slots: tuple[Slot, ...] = ()
+    body: Plan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A flowable that folds its steps: a nested graph in Dagster, nothing at run time."""
+
+    key: str
+    task: Task
+    members: tuple[Step | Group, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All steps of a flow (or of a loop's body), nested as the flowables nest."""
+
+    flow: Flow
+    members: tuple[Step | Group, ...]
+    end: Step | None = None
+
+    def steps(self) -> Iterator[Step]:
+        """Yield every step in source order, the end last."""
+        yield from _steps(self.members)
+        if self.end:
+            yield self.end
+
+
+def _steps(members: tuple[Step | Group, ...]) -> Iterator[Step]:
+    for member in members:
+        if isinstance(member, Group):
+            yield from _steps(member.members)
+        else:
+            yield member
