@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from kestra_dagster.runtime.cancellation import CancelToken
 
@@ -40,6 +42,134 @@ class Storage(Protocol):
     def exists(self, uri: str) -> bool: ...
     def delete(self, uri: str) -> bool: ...
 
+    def purge(self) -> list[str]:
+        """Delete every file of this execution and return their URIs."""
+        ...
+
+
+ExitState = Literal["SUCCESS", "WARNING", "FAILED", "KILLED", "CANCELLED"]
+
+
+class OwnExecution(Protocol):
+    """What a task may change of the execution it belongs to; safe among parallel tasks."""
+
+    def add_labels(self, labels: Mapping[str, str]) -> None:
+        """Set labels, over those of the same key."""
+        ...
+
+    def edit_variables(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Replace what later tasks see as `vars` by `change(current)`, in one step."""
+        ...
+
+    def exit(self, state: ExitState) -> None:
+        """End the execution in `state` after this task; only KILLED stops running branches."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One message of a task run, as stored."""
+
+    timestamp: datetime
+    level: str
+    message: str
+    task_id: str | None = None
+    task_run_id: str | None = None
+    value: str | None = None
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionFilter:
+    """Which executions or logs: None means any; dates by their start, `end` included."""
+
+    namespace: str | None = None
+    """A namespace and those below it."""
+    flow_id: str | None = None
+    states: tuple[str, ...] = ()
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+class Executions(Protocol):
+    """The executions of the instance, this one and others."""
+
+    def logs(
+        self, execution_id: str, level: str = "TRACE", task_ids: Sequence[str] = ()
+    ) -> Iterable[LogLine]:
+        """Read the stored log at `level` and above, oldest first; TaskFailed if it is unknown."""
+        ...
+
+    def count(self, which: ExecutionFilter) -> int: ...
+
+    def resume(self, execution_id: str, inputs: Mapping[str, Any]) -> None:
+        """Resume a paused execution; TaskFailed if it is unknown or not paused."""
+        ...
+
+    def purge(self, which: ExecutionFilter, parts: frozenset[str]) -> Mapping[str, int]:
+        """Delete ended executions or only `parts` of them; return counts by part.
+
+        Parts are `executions`, `logs`, `metrics` and `storages`.
+        """
+        ...
+
+    def purge_logs(self, which: ExecutionFilter, levels: Sequence[str]) -> int:
+        """Delete log lines of the given levels (none given: all) and return how many."""
+        ...
+
+    def enable_trigger(
+        self, namespace: str, flow_id: str, trigger_id: str, enabled: bool
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """A stored value: anything JSON knows, dates and durations; None is a value too."""
+
+    value: Any
+    description: str | None = None
+    expires: datetime | None = None
+
+
+class KeyValueStore(Protocol):
+    """Values by namespace and key, shared by all processes; what has expired is not there."""
+
+    def get(self, namespace: str, key: str) -> KeyValue | None: ...
+
+    def set(
+        self,
+        namespace: str,
+        key: str,
+        value: Any,
+        *,
+        ttl: timedelta | None = None,
+        description: str | None = None,
+        overwrite: bool = True,
+    ) -> bool:
+        """Store a value; with `overwrite=False` return False and change nothing if it exists."""
+        ...
+
+    def edit(self, namespace: str, key: str, change: Callable[[Any | None], Any]) -> Any:
+        """Store and return `change(current value or None)`, in one step among all writers."""
+        ...
+
+    def delete(self, namespace: str, key: str) -> bool: ...
+
+    def keys(self, namespace: str, prefix: str = "") -> list[str]: ...
+
+    def purge(self, namespaces: Sequence[str], key_pattern: str | None, expired_only: bool) -> int:
+        """Delete keys that match the glob (none: all) in namespaces that match the globs."""
+        ...
+
+
+class NamespaceFiles(Protocol):
+    """The files of a namespace by their path, `folder/name` without a leading slash."""
+
+    def list(self, namespace: str) -> list[str]: ...
+    def open(self, namespace: str, path: str) -> AbstractContextManager[BinaryIO]: ...
+    def put(self, namespace: str, path: str, source: Path | BinaryIO | bytes) -> None: ...
+    def delete(self, namespace: str, path: str) -> bool: ...
+
 
 class TaskContext(Protocol):
     """Passed to `RunnableSpec.run`; one per attempt."""
@@ -47,6 +177,10 @@ class TaskContext(Protocol):
     log: TaskLog
     storage: Storage
     cancel: CancelToken
+    execution: OwnExecution
+    executions: Executions
+    kv: KeyValueStore
+    namespace_files: NamespaceFiles
     variables: Mapping[str, Any]
     """The variables of expressions: flow, execution, task, taskrun, inputs, outputs, vars, ..."""
 
@@ -71,4 +205,15 @@ class TaskContext(Protocol):
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Record a metric of this task run (`counter` or `timer`, the latter in seconds)."""
+        ...
+
+    def encrypt(self, value: str) -> Any:
+        """Return what stands for a secret in outputs; expressions read it decrypted.
+
+        TaskFailed when no encryption key is configured.
+        """
+        ...
+
+    def run_task(self, definition: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Validate, render and run a runnable task given as its YAML mapping, in this task run."""
         ...
