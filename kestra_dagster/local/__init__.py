@@ -1,0 +1,1 @@
+"""Real servers on a laptop: PostgreSQL, S3 and a sample HTTP source, from wheels alone."""

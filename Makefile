@@ -1,0 +1,46 @@
+# Every target sets up what it needs. `make help` lists them.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+WORKERS ?= 2
+PORT ?= 8080
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test conformance bench lint fmt clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.ready: pyproject.toml scripts/setup.sh
+	@sh scripts/setup.sh $(VENV)
+
+setup: $(VENV)/.ready ## make .venv with everything in it (the other targets do this by themselves)
+
+demo: $(VENV)/.ready ## run the sample flows for real, on a local Postgres, S3 and web server
+	@$(PY) -m kestra_dagster.cli demo
+
+dev: $(VENV)/.ready ## open the Dagster UI on http://localhost:8080 (PORT=... for another), Ctrl-C ends it
+	@$(PY) -m kestra_dagster.cli dev --port $(PORT)
+
+test: $(VENV)/.ready ## run all tests (ARGS=... is given to pytest)
+	@sh scripts/browser.sh
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+conformance: $(VENV)/.ready ## compare with Kestra's own test flows (../shared/conformance, or KESTRA_CONFORMANCE)
+	@$(PY) -m pytest -k conformance $(ARGS)
+
+bench: $(VENV)/.ready ## run the benchmarks
+	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PY) $$benchmark || exit 1; done
+
+lint: $(VENV)/.ready ## check style and types
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/pyright
+
+fmt: $(VENV)/.ready ## put the code in the house style
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+clean: ## remove everything that was made here: .venv, .dagster_home, artifacts, caches
+	rm -rf $(VENV) .dagster_home .tmp_dagster_home_* artifacts .pytest_cache .ruff_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
