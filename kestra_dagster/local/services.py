@@ -43,7 +43,7 @@ def has_own_s3() -> bool:
 
 @contextmanager
 def services(project: Path, *, s3: bool) -> Iterator[Services]:
-    """Hold an instance home for `project`, its Postgres where there is one, and a local S3 if asked.
+    """Hold an instance home for `project`, its Postgres where installed, and a local S3 if asked.
 
     `DAGSTER_HOME` and `KESTRA_DAGSTER_POSTGRES_URL` are taken from the environment where set.
     """
