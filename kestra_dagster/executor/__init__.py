@@ -1,0 +1,16 @@
+"""A Dagster executor that runs steps in threads of the run's process, for any Dagster job."""
+
+from kestra_dagster.executor.definition import ThreadedExecutor, threaded_executor
+from kestra_dagster.executor.failures import report_handled_failure
+from kestra_dagster.executor.slots import SLOTS_TAG, Slot, slots_tag
+from kestra_dagster.executor.termination import termination
+
+__all__ = [
+    "SLOTS_TAG",
+    "Slot",
+    "ThreadedExecutor",
+    "report_handled_failure",
+    "slots_tag",
+    "termination",
+    "threaded_executor",
+]

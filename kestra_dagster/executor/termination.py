@@ -1,0 +1,36 @@
+"""How running steps learn that their run is to end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kestra_dagster.runtime.cancellation import CancelToken
+
+_lock = threading.Lock()
+_tokens: dict[str, CancelToken] = {}
+
+
+def termination(run_id: str) -> CancelToken:
+    """Return the token that is cancelled when the run is terminated.
+
+    An op checks it, sleeps on it, or registers with `on_cancel` what ends its work (kill a process,
+    close a connection). The token of a run that no threaded executor of this process is driving is
+    never cancelled.
+    """
+    with _lock:
+        return _tokens.get(run_id) or CancelToken()
+
+
+@contextmanager
+def terminable(run_id: str) -> Iterator[CancelToken]:
+    """Provide the token of a run for as long as it is driven from here."""
+    token = CancelToken()
+    with _lock:
+        _tokens[run_id] = token
+    try:
+        yield token
+    finally:
+        with _lock:
+            _tokens.pop(run_id, None)
