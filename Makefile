@@ -17,10 +17,10 @@ $(VENV)/.ready: pyproject.toml scripts/setup.sh
 setup: $(VENV)/.ready ## make .venv with everything in it (the other targets do this by themselves)
 
 demo: $(VENV)/.ready ## run the sample flows for real, on a local Postgres, S3 and web server
-	@$(PY) -m kestra_dagster.cli demo
+	@$(VENV)/bin/kestra-dagster demo
 
 dev: $(VENV)/.ready ## open the Dagster UI on http://localhost:8080 (PORT=... for another), Ctrl-C ends it
-	@$(PY) -m kestra_dagster.cli dev --port $(PORT)
+	@$(VENV)/bin/kestra-dagster dev --port $(PORT)
 
 test: $(VENV)/.ready ## run all tests (ARGS=... is given to pytest)
 	@sh scripts/browser.sh

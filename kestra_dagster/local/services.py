@@ -42,14 +42,14 @@ def has_own_s3() -> bool:
 
 
 @contextmanager
-def services(project: Path, *, s3: bool) -> Iterator[Services]:
+def services(project: Path, *, database: bool = True, s3: bool = False) -> Iterator[Services]:
     """Hold an instance home for `project`, its Postgres where installed, and a local S3 if asked.
 
     `DAGSTER_HOME` and `KESTRA_DAGSTER_POSTGRES_URL` are taken from the environment where set.
     """
     own_home = os.environ.get("DAGSTER_HOME")
     home = Path(own_home).absolute() if own_home else (project / HOME).absolute()
-    embedded = not own_home and not os.environ.get(POSTGRES_URL) and is_installed()
+    embedded = database and not own_home and not os.environ.get(POSTGRES_URL) and is_installed()
     if not own_home:
         prepare_home(home, project, postgres=embedded or POSTGRES_URL in os.environ)
     home.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,36 @@
+"""The command `kestra-dagster`. Modules here import what is heavy inside their functions."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from kestra_dagster.cli.check import check, list_flows
+from kestra_dagster.cli.demo import demo
+from kestra_dagster.cli.dev import dev
+from kestra_dagster.cli.render import render
+from kestra_dagster.cli.run import run
+from kestra_dagster.errors import KestraDagsterError
+
+INVALID = 2
+"""Exit code for input or a flow that cannot be used, as click has it for bad options."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="kestra-dagster")
+def cli() -> None:
+    """Run Kestra flows on Dagster."""
+
+
+for command in (run, render, check, list_flows, dev, demo):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; an error on purpose is one message on standard error."""
+    try:
+        cli()
+    except KestraDagsterError as error:
+        click.echo(str(error), err=True)
+        sys.exit(INVALID)

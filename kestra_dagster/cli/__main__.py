@@ -1,0 +1,3 @@
+from kestra_dagster.cli import main
+
+main()

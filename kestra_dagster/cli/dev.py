@@ -1,0 +1,107 @@
+"""`kestra-dagster dev`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import click
+
+if TYPE_CHECKING:
+    from kestra_dagster.local.services import Services
+
+HOST = "127.0.0.1"
+START_SECONDS = 180
+
+
+@click.command()
+@click.option("--port", default=8080, show_default=True, help="Port of the web pages.")
+@click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
+@click.option("-m", "--module", default="kestra_dagster.definitions", show_default=True)
+def dev(port: int, host: str, module: str) -> None:
+    """Start the Dagster UI with every flow of flows/ as a job; Ctrl-C ends all that it started.
+
+    Runs, events and files are kept in .dagster_home/. A local S3 is started too, unless the
+    environment already says where S3 is or holds credentials for it.
+    """
+    from kestra_dagster.local.lease import Lease
+    from kestra_dagster.local.listing import listing_server
+    from kestra_dagster.local.servers import start_guardian, wait_for_end
+    from kestra_dagster.local.services import has_own_s3, services
+
+    refuse_busy_port(host, port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    name = f"dev-{os.getpid()}"
+    with ExitStack() as stack:
+        running = stack.enter_context(services(Path.cwd(), s3=not has_own_s3()))
+        source = stack.enter_context(listing_server())
+        lease = Lease(running.home / f"{name}.lease")
+        stack.callback(wait_for_end, running.home, name)
+        stack.callback(lease.release)
+        command = [sys.executable, "-m", "dagster", "dev", "-h", host, "-p", str(port)]
+        try:
+            guardian = start_guardian(
+                running.home,
+                "run",
+                name,
+                *command,
+                "-m",
+                module,
+                environment={**os.environ, **running.environment},
+            )
+            say_what_runs(running, source)
+            wait_for_page(host, port, guardian)
+            click.secho(f"\n  Dagster UI: http://localhost:{port}   (Ctrl-C ends it)\n", bold=True)
+            sys.exit(guardian.wait())
+        except KeyboardInterrupt:
+            click.echo("\nStopping ...")
+
+
+def refuse_busy_port(host: str, port: int) -> None:
+    """Raise a usage error if something listens there already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise click.UsageError(
+                f"cannot listen on port {port} of {host}: {error.strerror}. "
+                f"Stop what uses it, or choose another: kestra-dagster dev --port {port + 1}"
+            ) from None
+
+
+def say_what_runs(running: Services, source: str) -> None:
+    """Print what was started beside Dagster."""
+    for notice in running.notices:
+        click.secho(notice, fg="yellow")
+    click.echo(f"Home folder:      {running.home}")
+    if running.s3:
+        click.echo(f"Local S3:         {running.s3.endpoint}, buckets in {running.s3.folder}")
+    click.echo(f"Sample listings:  {source}/r/news.json, {source}/r/sports.json")
+
+
+def wait_for_page(host: str, port: int, guardian: subprocess.Popen[bytes]) -> None:
+    """Wait until the web server answers; raise an error if it ended instead."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and guardian.poll() is None:
+        if _answers(f"http://{host}:{port}/server_info"):
+            return
+        time.sleep(0.2)
+    raise click.ClickException("Dagster did not start; its messages above say why")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5):
+            return True
+    except (URLError, OSError):
+        return False

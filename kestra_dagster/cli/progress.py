@@ -1,0 +1,65 @@
+"""What an execution says while it runs, a line for each thing that happens."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kestra_dagster.runtime.events import Event
+    from kestra_dagster.runtime.records import TaskRun
+
+STYLES = {
+    "SUCCESS": "green",
+    "WARNING": "yellow",
+    "SKIPPED": "dim",
+    "start": "cyan",
+    "retry": "yellow",
+}
+SHOWN_LEVELS = ("INFO", "WARN", "ERROR")
+
+
+def style(state: str) -> str:
+    """Return the colour of a state: red for all that are not listed."""
+    return STYLES.get(state, "red")
+
+
+class Progress:
+    """Print events as lines: seconds since the first, what happened, to which task."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._start: datetime | None = None
+
+    def __call__(self, event: Event) -> None:
+        from kestra_dagster.runtime.events import Logged, TaskEnded, TaskRetrying, TaskStarted
+
+        if isinstance(event, TaskStarted):
+            self._line(event.time, "start", _name(event.run))
+        elif isinstance(event, TaskRetrying):
+            again = f"again in {event.delay:.1f} s: {event.error}"
+            self._line(event.time, "retry", _name(event.run), again)
+        elif isinstance(event, TaskEnded):
+            length = f"{event.run.seconds:.2f} s"
+            self._line(event.time, event.run.state, _name(event.run), length)
+        elif isinstance(event, Logged) and event.line.level in SHOWN_LEVELS:
+            task = event.line.task_id or ""
+            self._line(event.line.timestamp, event.line.level.lower(), task, event.line.message)
+
+    def _line(self, time: datetime, what: str, name: str, more: str = "") -> None:
+        from rich.markup import escape
+
+        with self._lock:
+            self._start = self._start or time
+            since = max((time - self._start).total_seconds(), 0.0)
+            colour = "dim" if what in ("info",) else style(what)
+            first = f"[dim]{since:8.2f} s[/]  [{colour}]{what:<8}[/]  {escape(name)}"
+            self._console.print(f"{first:<40}  [dim]{escape(more)}[/]" if more else first)
+
+
+def _name(run: TaskRun) -> str:
+    return run.task_id + "".join(f"[{value}]" for value in run.values)
