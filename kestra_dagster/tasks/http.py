@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from email.message import Message
-from pathlib import Path, PurePosixPath
-from tempfile import NamedTemporaryFile
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
@@ -19,6 +16,7 @@ from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.tasks.files import is_internal, safe_name, scratch_file, uri_name
 from kestra_dagster.tasks.http_client import Outgoing, content, exchange
 from kestra_dagster.tasks.http_failures import shown_url
 from kestra_dagster.tasks.http_options import HttpAuth, HttpOptions, HttpSsl
@@ -26,7 +24,6 @@ from kestra_dagster.tasks.http_options import HttpAuth, HttpOptions, HttpSsl
 if TYPE_CHECKING:
     import httpx
 
-INTERNAL_SCHEMES = ("kestra", "nsfile")
 _MULTIPART = "multipart/form-data"
 
 Method = Annotated[Text, Field(pattern=r"^[A-Za-z]+$")]
@@ -134,17 +131,15 @@ class Download(HttpSpec):
     max_bytes_per_second: Dynamic[int] | None = None
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
-        if urlsplit(self.uri).scheme in INTERNAL_SCHEMES:
+        if is_internal(self.uri):
             return self._copy(context)
-        with self.exchange(context) as response:
-            name = self.save_as or _offered_name(response) or urlsplit(self.uri).path
-            path, length = self._save(response, context)
-        try:
+        with scratch_file(context) as path:
+            with self.exchange(context) as response:
+                length = self._save(response, path, context)
             if not length:
                 self._empty(context)
+            name = self.save_as or _offered_name(response) or uri_name(self.uri)
             uri = context.storage.put(path, safe_name(name))
-        finally:
-            path.unlink(missing_ok=True)
         context.metric("response.length", length)
         context.log.debug(f"File '{shown_url(self.uri)}' downloaded with size '{length}'")
         return {
@@ -159,40 +154,26 @@ class Download(HttpSpec):
         if not length:
             self._empty(context)
         with context.storage.open(self.uri) as source:
-            uri = context.storage.put(source, safe_name(self.save_as or urlsplit(self.uri).path))
+            uri = context.storage.put(source, safe_name(self.save_as or uri_name(self.uri)))
         context.metric("response.length", length)
         return {"uri": uri, "code": 200, "length": length, "headers": {}}
 
-    def _save(self, response: httpx.Response, context: TaskContext) -> tuple[Path, int]:
+    def _save(self, response: httpx.Response, path: Path, context: TaskContext) -> int:
         started, length = time.monotonic(), 0
-        with NamedTemporaryFile(dir=context.working_dir, prefix=".download-", delete=False) as file:
-            try:
-                for chunk in content(response, context):
-                    file.write(chunk)
-                    length += len(chunk)
-                    if self.max_bytes_per_second:
-                        early = length / self.max_bytes_per_second - (time.monotonic() - started)
-                        context.cancel.sleep(max(0.0, early))
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-        return Path(file.name), length
+        with path.open("wb") as file:
+            for chunk in content(response, context):
+                file.write(chunk)
+                length += len(chunk)
+                if self.max_bytes_per_second:
+                    early = length / self.max_bytes_per_second - (time.monotonic() - started)
+                    context.cancel.sleep(max(0.0, early))
+        return length
 
     def _empty(self, context: TaskContext) -> None:
         message = f"{shown_url(self.uri)} is empty"
         if self.fail_on_empty_response and not self.client_options().allow_failed:
             raise TaskFailed(message, hint="set `failOnEmptyResponse: false` if that is fine")
         context.log.warn(message)
-
-
-def safe_name(name: str) -> str:
-    """Return a plain file name: the last part of a path, without what could leave its folder."""
-    last = PurePosixPath(unquote(name).replace("\\", "/")).name
-    plain = re.sub(r"[^\w.\-+@=]+", "_", last).strip(".")
-    stem, dot, extension = plain.rpartition(".")
-    if len(plain) > 150 and dot and len(extension) < 20:
-        return f"{stem[: 149 - len(extension)]}.{extension}"
-    return plain[:150] or "download"
 
 
 def _offered_name(response: httpx.Response) -> str | None:
@@ -218,13 +199,9 @@ def _headers(response: httpx.Response) -> dict[str, list[str]]:
     return {name: response.headers.get_list(name) for name in response.headers}
 
 
-def _is_uri(value: object) -> bool:
-    return isinstance(value, str) and urlsplit(value).scheme in INTERNAL_SCHEMES
-
-
 def _is_file(value: object) -> bool:
-    return _is_uri(value) or (
-        isinstance(value, dict) and "name" in value and _is_uri(value.get("content"))
+    return is_internal(value) or (
+        isinstance(value, dict) and "name" in value and is_internal(value.get("content"))
     )
 
 
@@ -232,8 +209,8 @@ def _part(value: Any, context: TaskContext, files: ExitStack) -> tuple[str | Non
     """Return the file name and content of one part of a multipart body."""
     if isinstance(value, dict) and _is_file(value):
         return str(value["name"]), files.enter_context(context.storage.open(value["content"]))
-    if isinstance(value, str) and _is_uri(value):
-        return safe_name(urlsplit(value).path), files.enter_context(context.storage.open(value))
+    if isinstance(value, str) and is_internal(value):
+        return safe_name(uri_name(value)), files.enter_context(context.storage.open(value))
     return None, value if isinstance(value, str) else _json(value)
 
 

@@ -23,12 +23,25 @@ _CORE = {
     "debug.Return": "debug:Return",
     "execution.Fail": "execution:Fail",
     "flow.Sleep": "sleep:Sleep",
+    "http.Download": "http:Download",
+    "http.Request": "http:Request",
     "log.Log": "log:Log",
+}
+_AWS = {
+    "s3.Copy": "aws_s3_objects:Copy",
+    "s3.CreateBucket": "aws_s3_objects:CreateBucket",
+    "s3.Delete": "aws_s3_objects:Delete",
+    "s3.DeleteList": "aws_s3_objects:DeleteList",
+    "s3.Download": "aws_s3_download:Download",
+    "s3.Downloads": "aws_s3_download:Downloads",
+    "s3.List": "aws_s3_download:List",
+    "s3.Upload": "aws_s3_upload:Upload",
 }
 
 BUILT_IN: Mapping[str, Target] = {
-    f"io.kestra.plugin.core.{name}": f"kestra_dagster.tasks.{target}"
-    for name, target in _CORE.items()
+    f"io.kestra.plugin.{family}.{name}": f"kestra_dagster.tasks.{target}"
+    for family, table in (("core", _CORE), ("aws", _AWS))
+    for name, target in table.items()
 }
 
 

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from kestra_dagster.errors import Cancelled, TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import LOAD
-from kestra_dagster.tasks.http import Download, Request, safe_name
+from kestra_dagster.tasks.files import safe_name
+from kestra_dagster.tasks.http import Download, Request
 from kestra_dagster.tasks.http_failures import shown_url
 
 LISTING = json.dumps({"data": {"children": [{"title": "é"}]}}).encode()
