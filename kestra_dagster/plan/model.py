@@ -1,4 +1,4 @@
-"""The plan of a flow: steps, the gates between them, and the groups that fold them. No Dagster here."""
+"""The plan of a flow: steps, the gates between them, and the groups that fold them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ OPEN: Gate = ()
 class Slot:
     """At most `limit` members of `group` are in progress at once.
 
-    A member (one child of a Parallel with `concurrent`) is in progress from the start of its first step
-    until its last step is decided.
+    A member (one child of a Parallel with `concurrent`) is in progress from the start of its first
+    step until its last step is decided.
     """
 
     group: str
@@ -38,17 +38,20 @@ class Slot:
     limit: int
 
 
-StepKind = Literal["task", "choice", "body", "join", "end"]
+StepKind = Literal["task", "choice", "body", "join", "end", "verdict"]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to run.
+    """One thing to run; `kind` says what.
 
-    kind `task` runs a runnable task; `choice` evaluates an If or Switch and emits the branch
-    taken; `body` runs a flowable whose children are only known at run time (loops, WorkingDirectory)
-    by the in-step interpreter; `join` does nothing but emit `success` (an AND made one signal); `end`
-    settles the execution: final state, flow outputs.
+    - task: a runnable task
+    - choice: the condition of an If or Switch, or the `runIf` of a flowable; emits the branch taken
+    - body: a flowable whose children are known only at run time, run by the in-step interpreter
+    - join: nothing; emits `success`, so that an AND becomes one signal
+    - end: settles the execution (final state, flow outputs), raises if it failed and nothing follows
+    - verdict: after `afterExecution`, raises if the execution failed
+
     `key` is the path of task ids joined by "/", unique in the flow. `signals` are the names it may
     emit. `listened` says whether anything waits for its `failure`: if not, a failure is raised.
     """
@@ -60,7 +63,6 @@ class Step:
     task: Task | None = None
     listened: bool = False
     slots: tuple[Slot, ...] = ()
-    body: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,10 @@ class Plan:
 
     flow: Flow
     members: tuple[Step | Group, ...]
-    end: Step | None = None
 
     def steps(self) -> Iterator[Step]:
-        """Yield every step in source order, the end last."""
+        """Yield every step in source order."""
         yield from _steps(self.members)
-        if self.end:
-            yield self.end
 
 
 def _steps(members: tuple[Step | Group, ...]) -> Iterator[Step]:

@@ -1,0 +1,100 @@
+"""The Python interface: run a flow, render a template, check a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from kestra_dagster.flow.diagnostics import Diagnostic
+    from kestra_dagster.flow.model import Flow
+    from kestra_dagster.runtime.events import Listener
+    from kestra_dagster.runtime.result import RunResult
+
+HOME = Path(".dagster_home")
+
+
+def run_flow(
+    flow: str | Path | Flow,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    flows: str | Path | None = None,
+    engine: Literal["dagster", "inline"] = "dagster",
+    instance: dg.DagsterInstance | None = None,
+    labels: Mapping[str, str] | None = None,
+    on_event: Listener | None = None,
+) -> RunResult:
+    """Run a flow to its end and return the result.
+
+    `flow` is a file, the id of a flow in the folder `flows`, or a loaded flow. The engine `dagster` makes
+    a run on `instance` (default: DAGSTER_HOME, else `.dagster_home/`), `inline` needs no instance.
+    Raise FlowInvalid or InputsInvalid before anything runs; a failed execution is a result.
+    """
+    loaded = load(flow, flows)
+    if engine == "inline":
+        from kestra_dagster.runtime.inline import run_inline
+        from kestra_dagster.tasks.registry import default_registry
+
+        return run_inline(
+            loaded, default_registry(), inputs or {}, listener=on_event, labels=labels
+        )
+    from kestra_dagster.orchestration.run import default_instance, run_on_dagster
+
+    if instance is not None:
+        return run_on_dagster(
+            loaded, inputs or {}, instance=instance, listener=on_event, labels=labels
+        )
+    with default_instance(HOME) as opened:
+        return run_on_dagster(
+            loaded, inputs or {}, instance=opened, listener=on_event, labels=labels
+        )
+
+
+def load(flow: str | Path | Flow, flows: str | Path | None = None) -> Flow:
+    """Return a flow by file or by id in the folder `flows`; raise FlowInvalid with diagnostics."""
+    from kestra_dagster.flow.diagnostics import FlowInvalid
+    from kestra_dagster.flow.loader import load_flow, load_folder
+    from kestra_dagster.flow.model import Flow
+    from kestra_dagster.tasks.registry import default_registry
+
+    if isinstance(flow, Flow):
+        return flow
+    types = default_registry()
+    path = Path(flow)
+    if path.is_file():
+        loaded = load_flow(path, types)
+        if loaded.flow is None:
+            raise FlowInvalid(loaded.diagnostics, [loaded.source] if loaded.source else [])
+        return loaded.flow
+    from kestra_dagster.flow.lookup import by_id
+
+    return by_id(str(flow), load_folder(Path(flows or "flows"), types))
+
+
+def render(
+    template: Any, variables: Mapping[str, Any] | None = None, *, typed: bool = False
+) -> Any:
+    """Render a template with variables, to text or, with `typed`, to a value."""
+    from kestra_dagster import expressions
+    from kestra_dagster.runtime.host import BareHost
+    from kestra_dagster.runtime.secrets import Masker
+
+    host = BareHost(Masker())
+    if typed or not isinstance(template, str):
+        return expressions.render_typed(template, variables or {}, host)
+    return expressions.render(template, variables or {}, host)
+
+
+def check(path: str | Path) -> list[Diagnostic]:
+    """Return all diagnostics of a flow file, or of every flow of a folder."""
+    from kestra_dagster.flow.loader import load_flow, load_folder
+    from kestra_dagster.tasks.registry import default_registry
+
+    path = Path(path)
+    types = default_registry()
+    if path.is_dir():
+        return list(load_folder(path, types).diagnostics)
+    return list(load_flow(path, types).diagnostics)

@@ -1,0 +1,109 @@
+"""The execution of a run, as the resource that its ops share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from kestra_dagster.flow.model import Flow
+from kestra_dagster.flow.task_types import TaskTypes
+from kestra_dagster.orchestration.input_config import HELD
+from kestra_dagster.orchestration.sessions import Session, session_of
+from kestra_dagster.orchestration.tags import STATE_TAG, label_tags
+from kestra_dagster.plan.model import Plan
+from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.open import open_execution
+from kestra_dagster.runtime.platform import Platform, storage_root
+from kestra_dagster.runtime.secrets import Masker, environment_secret
+
+
+def execution_resource(plan: Plan, types: TaskTypes) -> dg.ResourceDefinition:
+    """Return the resource that opens a run's execution and, when the run ends, settles it."""
+
+    def opened(context: dg.InitResourceContext) -> Iterator[Execution]:
+        run, instance = context.run, context.instance
+        if run is None or instance is None:
+            raise dg.DagsterInvariantViolationError("a Kestra flow runs only as a Dagster run")
+        current = session_of(run.tags) or Session()
+        masker = Masker()
+        given = _given(plan.flow, context.resource_config.get("inputs") or {}, current, masker)
+        execution = open_execution(
+            plan,
+            platform_of(instance, types),
+            run.run_id,
+            given,
+            labels=current.labels,
+            trigger=current.trigger,
+            masker=masker,
+            listener=current.listener,
+            adopted=_parents(instance, run),
+        )
+        current.execution = execution
+        try:
+            yield execution
+        finally:
+            state = execution.settle()
+            execution.journal.close()
+            instance.add_run_tags(run.run_id, {STATE_TAG: state, **label_tags(execution.labels)})
+
+    return dg.ResourceDefinition(
+        opened, config_schema={"inputs": dg.Field(dg.Any, is_required=False)}
+    )
+
+
+def platform_of(instance: dg.DagsterInstance, types: TaskTypes) -> Platform:
+    """Return the platform of a Dagster instance: its files are beside the instance's own."""
+    default = Path(instance.storage_directory()).parent / "kestra"
+    return Platform(storage_root(default), types)
+
+
+def _parents(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    """List the runs this one re-executes, the first one first."""
+    found: list[str] = []
+    parent = run.parent_run_id
+    while parent and parent not in found:
+        found.insert(0, parent)
+        earlier = instance.get_run_by_id(parent)
+        parent = earlier.parent_run_id if earlier else None
+    return found
+
+
+def _given(
+    flow: Flow, config: Mapping[str, Any], current: Session, masker: Masker
+) -> dict[str, Any]:
+    """Return the inputs of run config by id, secrets fetched from where it says they are."""
+    given: dict[str, Any] = {}
+    for item in flow.inputs:
+        value: Any = config
+        for part in item.id.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is None:
+            continue
+        if item.type == "SECRET":
+            value = _secret(item.id, value, current)
+            masker.add(value)
+        given[item.id] = value
+    return given
+
+
+def _secret(input_id: str, where: Mapping[str, Any], current: Session) -> str:
+    if "secret" in where:
+        return environment_secret(where["secret"])
+    if "env" in where:
+        if where["env"] not in os.environ:
+            raise dg.DagsterInvalidConfigError(
+                f"input `{input_id}`: the environment variable `{where['env']}` is not set", [], {}
+            )
+        return os.environ[where["env"]]
+    if where.get(HELD) and input_id in current.held:
+        return str(current.held[input_id])
+    raise dg.DagsterInvalidConfigError(
+        f"input `{input_id}` was handed over in memory to the process that started the first run; "
+        "give it again as `env: NAME` or `secret: KEY`",
+        [],
+        {},
+    )

@@ -1,0 +1,147 @@
+"""The inputs of a flow as Dagster config: flat, typed, with the defaults a person sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from kestra_dagster.flow.input_values import list_value, text_value
+from kestra_dagster.flow.inputs import Input
+from kestra_dagster.flow.model import Flow
+from kestra_dagster.flow.properties import has_template
+
+HELD = "held"
+"""How run config says that a secret was handed over in memory and is not in it."""
+
+_SCALARS: Mapping[str, Any] = {
+    "INT": dg.IntSource,
+    "BOOL": bool,
+    "BOOLEAN": bool,
+    "STRING": str,
+    "SELECT": str,
+    "ENUM": str,
+    "DATETIME": str,
+    "DATE": str,
+    "TIME": str,
+    "DURATION": str,
+    "URI": str,
+    "EMAIL": str,
+    "FILE": str,
+}
+
+
+def input_fields(flow: Flow) -> dict[str, Any]:
+    """Return the config fields of a flow's inputs; an id with dots becomes nested fields."""
+    tree: dict[str, Any] = {}
+    for item in flow.inputs:
+        *folders, last = item.id.split(".")
+        branch = tree
+        for folder in folders:
+            branch = branch.setdefault(folder, {})
+        branch[last] = _field(item)
+    return {name: _fold(value) for name, value in tree.items()}
+
+
+def _fold(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    fields = {name: _fold(inner) for name, inner in value.items()}
+    required = any(field.is_required for field in fields.values())
+    return dg.Field(dg.Shape(fields), is_required=required)
+
+
+def _field(item: Input) -> dg.Field:
+    required = item.required and item.defaults is None and item.depends_on is None
+    options: dict[str, Any] = {"is_required": required, "description": _describe(item)}
+    if _shown_default(item):
+        options["default_value"] = _default(item)
+    return dg.Field(_config_type(item, required), **options)
+
+
+def _config_type(item: Input, required: bool) -> Any:
+    if item.type == "SECRET":
+        return dg.Selector({"env": str, "secret": str, HELD: bool})
+    values = getattr(item, "values", None)
+    if item.type in ("SELECT", "ENUM") and values and not getattr(item, "allow_custom_value", 0):
+        kind: Any = dg.Enum(f"{item.id}_values", [dg.EnumValue(value) for value in values])
+    elif item.type in _SCALARS:
+        kind = int if item.type == "INT" else _SCALARS[item.type]
+    elif item.type == "FLOAT":
+        kind = float
+    elif item.type in ("ARRAY", "MULTISELECT"):
+        kind = dg.Array(dg.Any)  # type: ignore[arg-type]
+    else:
+        return dg.Any
+    return kind if required else dg.Noneable(kind)
+
+
+def _shown_default(item: Input) -> bool:
+    """Say whether a default can be shown as it is: literal, public, of a type config knows."""
+    return (
+        item.defaults is not None
+        and item.type != "SECRET"
+        and not has_template(item.defaults)
+        and item.depends_on is None
+    )
+
+
+def _default(item: Input) -> Any:
+    if item.type == "INT":
+        return int(item.defaults)
+    if item.type == "FLOAT":
+        return float(item.defaults)
+    if item.type in ("BOOL", "BOOLEAN"):
+        return text_value(item.defaults).lower() == "true"
+    if item.type in ("ARRAY", "MULTISELECT"):
+        return list_value(item.defaults, getattr(item, "item_type", "STRING"), item.type)
+    return text_value(item.defaults) if item.type in _SCALARS else item.defaults
+
+
+def _describe(item: Input) -> str:
+    parts = [item.display_name, item.description, f"({item.type})"]
+    if item.type == "SECRET":
+        parts.append(
+            "write `env: NAME` for an environment variable or `secret: KEY` for a Kestra secret; "
+            "run config never holds the value"
+        )
+    return " ".join(part for part in parts if part)
+
+
+def to_config(flow: Flow, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return run config for inputs given by id (dots or nested); secrets only say that they are held.
+
+    Values keep the form they were given in where config takes it, and are read as the input's type
+    where not (`"3"` for an INT). An id no input has is dropped, as in Kestra.
+    """
+    config: dict[str, Any] = {}
+    for item in flow.inputs:
+        found, value = _given(inputs, item.id)
+        if not found:
+            continue
+        *folders, last = item.id.split(".")
+        branch = config
+        for folder in folders:
+            branch = branch.setdefault(folder, {})
+        branch[last] = {HELD: True} if item.type == "SECRET" else _config_value(item, value)
+    return config
+
+
+def _given(inputs: Mapping[str, Any], input_id: str) -> tuple[bool, Any]:
+    if input_id in inputs:
+        return True, inputs[input_id]
+    value: Any = inputs
+    for part in input_id.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return False, None
+        value = value[part]
+    return True, value
+
+
+def _config_value(item: Input, value: Any) -> Any:
+    if value is None:
+        return None
+    if item.type in ("JSON", "YAML") or item.type == "FILE":
+        return str(value) if item.type == "FILE" else value
+    return item.read(value)

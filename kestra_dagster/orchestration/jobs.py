@@ -1,0 +1,60 @@
+"""A flow as a Dagster job: nested graphs, flat typed config, tags, the source for people to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from kestra_dagster.executor import threaded_executor
+from kestra_dagster.flow.model import Flow
+from kestra_dagster.flow.task_types import TaskTypes
+from kestra_dagster.orchestration.execution_resource import execution_resource
+from kestra_dagster.orchestration.graphs import build_graph
+from kestra_dagster.orchestration.input_config import input_fields
+from kestra_dagster.orchestration.names import DEFAULT_JOB_NAME, job_name
+from kestra_dagster.orchestration.ops import RESOURCE, build_op
+from kestra_dagster.orchestration.tags import flow_tags
+from kestra_dagster.plan.compile import compile_flow
+
+
+def build_job(
+    flow: Flow, types: TaskTypes, *, name_template: str = DEFAULT_JOB_NAME
+) -> dg.JobDefinition:
+    """Return the job of a flow; its run config is the flow's inputs and nothing else."""
+    plan = compile_flow(flow)
+    name = job_name(flow, name_template)
+    return build_graph(plan, name, build_op).to_job(
+        name=name,
+        description=_description(flow),
+        resource_defs={RESOURCE: execution_resource(plan, types)},
+        executor_def=threaded_executor,
+        config=dg.ConfigMapping(config_fn=_to_resource, config_schema=input_fields(flow)),
+        tags=flow_tags(flow),
+        metadata=_metadata(flow),
+    )
+
+
+def _to_resource(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {"resources": {RESOURCE: {"config": {"inputs": inputs}}}}
+
+
+def _source(flow: Flow) -> str:
+    return f"```yaml\n{flow.source.text.rstrip()}\n```"
+
+
+def _description(flow: Flow) -> str:
+    heading = f"{flow.description.rstrip()}\n\n" if flow.description else ""
+    return f"{heading}{_source(flow)}"
+
+
+def _metadata(flow: Flow) -> dict[str, Any]:
+    return {
+        "namespace": flow.namespace,
+        "flow": flow.id,
+        "revision": flow.revision,
+        "file": flow.source.file,
+        "source": dg.MetadataValue.md(_source(flow)),
+        **({"labels": dg.MetadataValue.json(dict(flow.labels))} if flow.labels else {}),
+    }

@@ -1,0 +1,126 @@
+"""A step of a plan as a Dagster op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from kestra_dagster.executor import Slot, report_handled_failure, slots_tag, termination
+from kestra_dagster.plan.model import Step
+from kestra_dagster.runtime.context import LogLine
+from kestra_dagster.runtime.events import Event, Logged, TaskEnded, TaskRetrying
+from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.records import TaskRun
+from kestra_dagster.runtime.steps import Outcome, run_step
+from kestra_dagster.runtime.task_run import StepRun
+
+RESOURCE = "kestra"
+_LEVELS = {"TRACE": "debug", "DEBUG": "debug", "INFO": "info", "WARN": "warning", "ERROR": "error"}
+_LONGEST_VALUE = 4000
+_NOTHING_IN = dg.In(dg.Nothing)
+_NOTHING_OUT = dg.Out(dg.Nothing, is_required=False)
+_JOIN_TEXT = {
+    "join": "Waits for all of the tasks before it.",
+    "end": "Settles the execution: its final state and the flow's outputs.",
+    "verdict": "Fails the run if the execution failed.",
+}
+
+
+def build_op(step: Step, name: str, inputs: list[str]) -> dg.OpDefinition:
+    """Return the op of a step; the `kestra` resource of its run is the execution."""
+    task = step.task
+    description = _JOIN_TEXT.get(step.kind)
+    tags: dict[str, str] = {}
+    if task is not None:
+        description = task.options.description or description
+        tags["kestra/type"] = task.written_type
+    if step.slots:
+        slots = [Slot(slot.group, slot.member, slot.limit) for slot in step.slots]
+        tags.update(slots_tag(slots))
+    return dg.OpDefinition(
+        compute_fn=_compute(step),
+        name=name,
+        ins=dict.fromkeys(inputs, _NOTHING_IN),
+        outs=dict.fromkeys(step.signals, _NOTHING_OUT),
+        description=description,
+        required_resource_keys={RESOURCE},
+        tags=tags,
+    )
+
+
+def _compute(step: Step) -> Callable[..., Iterator[Any]]:
+    def compute(context: dg.OpExecutionContext, _inputs: Mapping[str, Any]) -> Iterator[Any]:
+        execution: Execution = getattr(context.resources, RESOURCE)
+        forget = termination(context.run_id).on_cancel(
+            lambda: execution.cancel.cancel("the run was terminated")
+        )
+        try:
+            outcome = run_step(step, StepRun(execution, step.key, tell=_teller(context)))
+        finally:
+            forget()
+        error = outcome.error
+        if error is not None:
+            if "failure" not in outcome.signals or not step.listened:
+                raise _failure(outcome, execution) from error
+            report_handled_failure(context, _failure(outcome, execution))
+        for signal in outcome.signals:
+            yield dg.Output(None, signal, metadata=_metadata(outcome.run, execution))
+
+    return compute
+
+
+def _failure(outcome: Outcome, execution: Execution) -> dg.Failure:
+    run = outcome.run
+    where = f" ({execution.place(run.task_id)})" if run else ""
+    return dg.Failure(
+        description=f"{outcome.error}{where}",
+        metadata=_metadata(run, execution),
+        allow_retries=False,
+    )
+
+
+def _metadata(run: TaskRun | None, execution: Execution) -> dict[str, Any]:
+    if run is None:
+        return {}
+    metadata: dict[str, Any] = {"state": run.state}
+    if run.attempts > 1:
+        metadata["attempts"] = run.attempts
+    for name, value in (execution.masker.value(run.outputs) or {}).items():
+        if value is not None:
+            metadata[f"outputs.{name}"] = _shown(value)
+    return metadata
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, (dict, list)):
+        return dg.MetadataValue.json(value) if len(str(value)) <= _LONGEST_VALUE else _cut(value)
+    return _cut(value)
+
+
+def _cut(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}... (cut)"
+
+
+def _teller(context: dg.OpExecutionContext) -> Callable[[Event], None]:
+    def tell(event: Event) -> None:
+        if isinstance(event, Logged):
+            getattr(context.log, _LEVELS.get(event.line.level, "info"))(_line(event.line))
+        elif isinstance(event, TaskRetrying):
+            run = event.run
+            context.log.warning(
+                f"{run.id}: attempt {run.attempts} failed, next one in {event.delay:g} s"
+            )
+        elif isinstance(event, TaskEnded) and event.run.loop:
+            run = event.run
+            context.log.info(f"{run.id} ended {run.state} after {run.seconds:.2f} s")
+
+    return tell
+
+
+def _line(line: LogLine) -> str:
+    return f"[{line.task_run_id}] {line.message}" if line.value is not None else line.message

@@ -1,0 +1,49 @@
+"""What a caller in this process hands to a run and gets from it, past the instance."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from kestra_dagster.runtime.events import Listener
+from kestra_dagster.runtime.execution import Execution
+
+SESSION_TAG = ".kestra/session"
+"""A run tag that Dagster's UI does not show."""
+
+_lock = threading.Lock()
+_open: dict[str, Session] = {}
+
+
+@dataclass(slots=True)
+class Session:
+    """A caller that waits for a run: who listens, secrets held for it, the execution it became."""
+
+    listener: Listener | None = None
+    held: Mapping[str, Any] = field(default_factory=dict)
+    trigger: Mapping[str, Any] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    execution: Execution | None = None
+
+
+@contextmanager
+def session(opened: Session) -> Iterator[str]:
+    """Keep a session open and give its key."""
+    key = uuid.uuid4().hex
+    with _lock:
+        _open[key] = opened
+    try:
+        yield key
+    finally:
+        with _lock:
+            _open.pop(key, None)
+
+
+def session_of(tags: Mapping[str, str]) -> Session | None:
+    """Return the session a run belongs to, if its caller is in this process."""
+    with _lock:
+        return _open.get(tags.get(SESSION_TAG, ""))

@@ -1,0 +1,26 @@
+"""Run tags: what a person filters runs by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from kestra_dagster.flow.model import Flow
+
+STATE_TAG = "kestra/state"
+_KEY = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def flow_tags(flow: Flow) -> dict[str, str]:
+    """Return the tags every run of a flow carries."""
+    return {
+        "kestra/flow": flow.id,
+        "kestra/namespace": flow.namespace,
+        "kestra/revision": str(flow.revision),
+        **label_tags(flow.labels),
+    }
+
+
+def label_tags(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return labels as tags; what Dagster does not allow in a key becomes `_`."""
+    return {f"label/{_KEY.sub('_', key)[:63]}": str(value) for key, value in labels.items()}

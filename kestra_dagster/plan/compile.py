@@ -1,0 +1,344 @@
+"""Compile tasks to a plan, from fragments with an entry, a success gate and failure signals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from kestra_dagster.flow.model import Flow, Task
+from kestra_dagster.plan.model import OPEN, Gate, Group, Plan, Signal, Slot, Step, Term
+
+CORE_FLOW = "io.kestra.plugin.core.flow."
+BODIES = frozenset(
+    CORE_FLOW + name
+    for name in (
+        "ForEach",
+        "EachSequential",
+        "EachParallel",
+        "Loop",
+        "LoopUntil",
+        "WorkingDirectory",
+        "Pause",
+    )
+)
+"""Flowables whose children run inside one step: what runs, or when, is known only at run time."""
+
+END = "_end"
+VERDICT = "_verdict"
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A compiled piece: the gate that opens when it ended well, the signals that say it failed."""
+
+    members: tuple[Step | Group, ...]
+    success: Gate
+    failure: Term
+
+
+def compile_flow(flow: Flow) -> Plan:
+    """Return the plan of a flow; a flow whose failures nobody listens to gets no end step."""
+    root = _Scope(prefix=())
+    fragment = root.scope(flow.tasks, flow.errors, flow.finally_, OPEN)
+    members = fragment.members
+    if _needs_end(flow):
+        ended, joins = root.ended(fragment)
+        members += joins
+        end = root.step(END, "end", (ended,) if ended else OPEN, ("success",))
+        members += (end,)
+        if enabled(flow.after_execution):
+            members += _after_execution(root, flow.after_execution, end)
+    return _mark_listened(Plan(flow=flow, members=members))
+
+
+def _after_execution(root: _Scope, tasks: Sequence[Task], end: Step) -> tuple[Step | Group, ...]:
+    after = root.sequence(enabled(tasks), (frozenset({Signal(end.key, "success")}),))
+    ended, joins = root.ended(after)
+    return (*after.members, *joins, root.step(VERDICT, "verdict", (ended,), ("success",)))
+
+
+def compile_body(flow: Flow, tasks: Sequence[Task], prefix: str, *, parallel: bool = False) -> Plan:
+    """Return the plan of one pass through a loop's children; everything in it is listened to."""
+    scope = _Scope(prefix=tuple(prefix.split("/")))
+    active = enabled(tasks)
+    fragment = scope.side_by_side(active, OPEN) if parallel else scope.sequence(active, OPEN)
+    return _mark_listened(Plan(flow=flow, members=fragment.members), everything=True)
+
+
+def enabled(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """Return the tasks that are not disabled: the others vanish before anything runs."""
+    return tuple(task for task in tasks if not task.options.disabled)
+
+
+def _needs_end(flow: Flow) -> bool:
+    listens = flow.errors or flow.finally_ or flow.outputs or flow.after_execution
+    return (
+        bool(listens or flow.sla or flow.listeners)
+        or not enabled(flow.tasks)
+        or any(_listens(task) for task in flow.walk())
+    )
+
+
+def _listens(task: Task) -> bool:
+    if task.options.disabled:
+        return False
+    branches = task.branches
+    return bool(
+        branches.get("errors")
+        or branches.get("finally")
+        or task.type == CORE_FLOW + "AllowFailure"
+        or (task.is_flowable and task.options.allow_failure)
+    )
+
+
+class _Scope:
+    """Compiles tasks under one prefix of ids; holds the slots that every step below carries."""
+
+    def __init__(
+        self,
+        prefix: tuple[str, ...],
+        slots: tuple[Slot, ...] = (),
+        joins: Counter[tuple[str, ...]] | None = None,
+    ) -> None:
+        self.prefix = prefix
+        self.slots = slots
+        self.joins = Counter() if joins is None else joins
+
+    def inside(self, task: Task) -> _Scope:
+        return _Scope((*self.prefix, task.id), self.slots, self.joins)
+
+    def key(self, name: str) -> str:
+        return "/".join((*self.prefix, name))
+
+    def step(self, name: str, kind: str, entry: Gate, signals: Sequence[str], **more) -> Step:
+        return Step(
+            key=self.key(name),
+            kind=kind,  # type: ignore[arg-type]
+            entry=entry,
+            signals=tuple(signals),
+            slots=self.slots,
+            **more,
+        )
+
+    def scope(
+        self, tasks: Sequence[Task], errors: Sequence[Task], final: Sequence[Task], entry: Gate
+    ) -> Fragment:
+        return self.guarded(lambda: self.sequence(enabled(tasks), entry), errors, final)
+
+    def guarded(
+        self, body: Callable[[], Fragment], errors: Sequence[Task], final: Sequence[Task]
+    ) -> Fragment:
+        """Add the error handlers, then the `finally` tasks, around a body."""
+        fragment = body()
+        handlers = enabled(errors)
+        if handlers and fragment.failure:
+            handled = self.sequence(handlers, (fragment.failure,))
+            ended, joins = self.ended(handled)
+            fragment = Fragment(
+                fragment.members + handled.members + joins, fragment.success, failure=ended
+            )
+        cleanup = enabled(final)
+        if cleanup:
+            fragment = self._finally(fragment, cleanup)
+        return fragment
+
+    def _finally(self, fragment: Fragment, cleanup: tuple[Task, ...]) -> Fragment:
+        ended, joins = self.ended(fragment)
+        cleaned = self.sequence(cleanup, (ended,) if ended else OPEN)
+        members = fragment.members + joins + cleaned.members
+        success = fragment.success + cleaned.success
+        failure = cleaned.failure
+        if fragment.failure:
+            cleaned_ended, more = self.ended(cleaned)
+            failed = self.join((fragment.failure, cleaned_ended))
+            members += (*more, failed)
+            failure = failure | {Signal(failed.key, "success")}
+        return Fragment(members, success, failure)
+
+    def ended(self, fragment: Fragment) -> tuple[Term, tuple[Step, ...]]:
+        """Return a term that opens once the fragment ended in any way, and the join it may need."""
+        if not fragment.success:
+            return fragment.failure, ()
+        if len(fragment.success) == 1:
+            return fragment.success[0] | fragment.failure, ()
+        join = self.join(fragment.success)
+        return frozenset({Signal(join.key, "success")}) | fragment.failure, (join,)
+
+    def join(self, gate: Gate) -> Step:
+        """Make an AND one signal."""
+        self.joins[self.prefix] += 1
+        return self.step(f"_join{self.joins[self.prefix]}", "join", gate, ("success",))
+
+    def sequence(self, tasks: Sequence[Task], entry: Gate) -> Fragment:
+        members: tuple[Step | Group, ...] = ()
+        failure: Term = frozenset()
+        for task in tasks:
+            fragment = self.task(task, entry)
+            members += fragment.members
+            failure |= fragment.failure
+            entry = fragment.success
+        return Fragment(members, entry, failure)
+
+    def side_by_side(self, tasks: Sequence[Task], entry: Gate, limit: int = 0) -> Fragment:
+        members: tuple[Step | Group, ...] = ()
+        success: Gate = ()
+        failure: Term = frozenset()
+        for task in tasks:
+            fragment = self.limited(task, limit).task(task, entry)
+            members += fragment.members
+            success += fragment.success
+            failure |= fragment.failure
+        return Fragment(members, success, failure)
+
+    def limited(self, task: Task, limit: int) -> _Scope:
+        if not limit:
+            return self
+        slot = Slot("/".join(self.prefix), task.id, limit)
+        return _Scope(self.prefix, (*self.slots, slot), self.joins)
+
+    def task(self, task: Task, entry: Gate) -> Fragment:
+        if task.is_flowable:
+            return self.flowable(task, entry)
+        if task.branches:
+            return self.grouped(
+                task,
+                lambda inner: inner.guard_branches(task, lambda: inner.leaf(task, entry, task.id)),
+            )
+        return self.leaf(task, entry, task.id)
+
+    def leaf(self, task: Task, entry: Gate, name: str, kind: str = "task") -> Fragment:
+        step = self.step(name, kind, entry, ("success", "failure"), task=task)
+        return Fragment(
+            (step,),
+            (frozenset({Signal(step.key, "success")}),),
+            frozenset({Signal(step.key, "failure")}),
+        )
+
+    def guard_branches(self, task: Task, body: Callable[[], Fragment]) -> Fragment:
+        return self.guarded(body, task.branches.get("errors", ()), task.branches.get("finally", ()))
+
+    def grouped(self, task: Task, build: Callable[[_Scope], Fragment]) -> Fragment:
+        fragment = build(self.inside(task))
+        group = Group(self.key(task.id), task, fragment.members)
+        return Fragment((group,), fragment.success, fragment.failure)
+
+    def flowable(self, task: Task, entry: Gate) -> Fragment:
+        fragment = self.grouped(task, lambda inner: inner.flowable_body(task, entry))
+        if task.type == CORE_FLOW + "AllowFailure" or task.options.allow_failure:
+            ended, joins = self.inside(task).ended(fragment)
+            group = fragment.members[0]
+            assert isinstance(group, Group)
+            group = replace(group, members=group.members + joins)
+            return Fragment((group,), (ended,) if ended else OPEN, frozenset())
+        return fragment
+
+    def flowable_body(self, task: Task, entry: Gate) -> Fragment:
+        kind = task.type.removeprefix(CORE_FLOW)
+        if kind in ("If", "Switch"):
+            return self.guard_branches(task, lambda: self.choice(task, entry))
+        if task.options.run_if is not None and task.type not in BODIES:
+            return self.entered(task, entry)
+        return self.guard_branches(task, lambda: self.plain(task, entry))
+
+    def plain(self, task: Task, entry: Gate) -> Fragment:
+        kind = task.type.removeprefix(CORE_FLOW)
+        if task.type in BODIES:
+            return self.leaf(task, entry, "_body", kind="body")
+        tasks = enabled(task.branches.get("tasks", ()))
+        if not tasks:
+            return self.leaf(task, entry, "_empty", kind="choice")
+        limit = int(getattr(task.spec, "concurrent", 0) or 0)
+        if kind == "Parallel":
+            return self.side_by_side(tasks, entry, limit)
+        if kind == "Dag":
+            return self.dag(task, tasks, entry, limit)
+        return self.sequence(tasks, entry)
+
+    def entered(self, task: Task, entry: Gate) -> Fragment:
+        """Put a step before a flowable that looks at its `runIf`."""
+        step = self.step("_if", "choice", entry, ("run", "skip", "failure"), task=task)
+        run: Gate = (frozenset({Signal(step.key, "run")}),)
+        body = self.guard_branches(task, lambda: self.plain(task, run))
+        return self.either(step, [body], skipped="skip")
+
+    def choice(self, task: Task, entry: Gate) -> Fragment:
+        """Put the decision before the branches of an If or a Switch; a missing branch succeeds."""
+        named = branch_signals(task)
+        signals = (*named.values(), *(("skip",) if task.options.run_if is not None else ()))
+        step = self.step("_choice", "choice", entry, (*signals, "failure"), task=task)
+        fragments = []
+        for branch, signal in named.items():
+            gate: Gate = (frozenset({Signal(step.key, signal)}),)
+            fragments.append(self.sequence(enabled(task.branches.get(branch, ())), gate))
+        return self.either(step, fragments, skipped="skip" if "skip" in signals else None)
+
+    def either(self, step: Step, fragments: list[Fragment], skipped: str | None) -> Fragment:
+        members: tuple[Step | Group, ...] = (step,)
+        success: Term = frozenset({Signal(step.key, skipped)}) if skipped else frozenset()
+        failure: Term = frozenset({Signal(step.key, "failure")})
+        for fragment in fragments:
+            members += fragment.members
+            failure |= fragment.failure
+            if len(fragment.success) == 1:
+                success |= fragment.success[0]
+            elif fragment.success:
+                join = self.join(fragment.success)
+                members += (join,)
+                success |= {Signal(join.key, "success")}
+        return Fragment(members, (success,), failure)
+
+    def dag(self, task: Task, tasks: tuple[Task, ...], entry: Gate, limit: int) -> Fragment:
+        gates: dict[str, Gate] = {}
+        members: dict[str, tuple[Step | Group, ...]] = {}
+        failure: Term = frozenset()
+        waiting = {child.id: child for child in tasks}
+        while waiting:
+            ready = [
+                child
+                for child in waiting.values()
+                if not any(other in waiting for other in task.depends_on.get(child.id, ()))
+            ]
+            for child in ready:
+                before = [
+                    gates[other] for other in task.depends_on.get(child.id, ()) if other in gates
+                ]
+                gate: Gate = sum(before, ()) or entry
+                fragment = self.limited(child, limit).task(child, _unique(gate))
+                gates[child.id] = fragment.success
+                members[child.id] = fragment.members
+                failure |= fragment.failure
+                del waiting[child.id]
+            if not ready:
+                raise ValueError(f"the dependsOn of `{task.id}` form a cycle")
+        flat = sum((members[child.id] for child in tasks), ())
+        awaited = {other for before in task.depends_on.values() for other in before}
+        last = sum((gate for child, gate in gates.items() if child not in awaited), ())
+        return Fragment(flat, _unique(last), failure)
+
+
+def branch_signals(task: Task) -> dict[str, str]:
+    """Name the signal of every branch of an If (`then`, `otherwise`) or a Switch (`case0`, ...)."""
+    if task.type == CORE_FLOW + "If":
+        return {"then": "then", "else": "otherwise"}
+    cases = [branch for branch in task.branches if branch.startswith("cases.")]
+    named = {branch: f"case{index}" for index, branch in enumerate(cases)}
+    return {**named, "defaults": "defaults"}
+
+
+def _unique(gate: Gate) -> Gate:
+    return tuple(dict.fromkeys(gate))
+
+
+def _mark_listened(plan: Plan, *, everything: bool = False) -> Plan:
+    """Drop the failure signals nobody waits for: such a failure is raised."""
+    heard = {signal for step in plan.steps() for term in step.entry for signal in term}
+
+    def mark(member: Step | Group) -> Step | Group:
+        if isinstance(member, Group):
+            return replace(member, members=tuple(mark(inner) for inner in member.members))
+        listened = everything or Signal(member.key, "failure") in heard
+        signals = member.signals if listened else tuple(s for s in member.signals if s != "failure")
+        return replace(member, listened=listened, signals=signals)
+
+    return replace(plan, members=tuple(mark(member) for member in plan.members))

@@ -1,0 +1,55 @@
+"""What an execution tells while it runs, for whoever shows progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from kestra_dagster.runtime.context import LogLine
+from kestra_dagster.runtime.records import TaskRun
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStarted:
+    """A task run began."""
+
+    run: TaskRun
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRetrying:
+    """An attempt failed and another follows after `delay` seconds."""
+
+    run: TaskRun
+    error: str
+    delay: float
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded:
+    """A task run reached its final state."""
+
+    run: TaskRun
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A task logged a line (secrets masked)."""
+
+    line: LogLine
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionEnded:
+    """The execution reached its final state."""
+
+    state: str
+    time: datetime
+
+
+Event = TaskStarted | TaskRetrying | TaskEnded | Logged | ExecutionEnded
+Listener = Callable[[Event], None]

@@ -1,0 +1,230 @@
+"""One execution of a flow: its inputs, its ledger, what tasks may change of it, how it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from kestra_dagster import expressions
+from kestra_dagster.errors import KestraDagsterError
+from kestra_dagster.flow.model import Flow, Task
+from kestra_dagster.plan.model import Plan
+from kestra_dagster.plan.places import places
+from kestra_dagster.runtime.cancellation import CancelToken
+from kestra_dagster.runtime.context import ExitState, LogLine
+from kestra_dagster.runtime.events import Event, ExecutionEnded, Listener, Logged
+from kestra_dagster.runtime.ledger import Ledger
+from kestra_dagster.runtime.platform import Platform
+from kestra_dagster.runtime.records import TaskRun
+from kestra_dagster.runtime.records_json import iso_millis
+from kestra_dagster.runtime.secrets import Masker
+from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
+from kestra_dagster.runtime.variables import (
+    Lazy,
+    Live,
+    flow_variables,
+    nested,
+    state_tree,
+    task_variables,
+)
+
+_SEVERITY = {"ERROR": 3, "WARN": 2, "INFO": 1, "DEBUG": 0, "TRACE": -1}
+
+
+class Execution:
+    """Hold what the steps of one execution share; thread-safe.
+
+    `inputs` are the resolved inputs, nested by dots; `trigger` is what started it. `adopted` names the
+    executions (nearest last) whose task runs count as this one's until it runs them again.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        platform: Platform,
+        execution_id: str,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        trigger: Mapping[str, Any] | None = None,
+        masker: Masker | None = None,
+        listener: Listener | None = None,
+        adopted: Iterable[str] = (),
+        started: datetime | None = None,
+    ) -> None:
+        self.plan = plan
+        self.flow: Flow = plan.flow
+        self.platform = platform
+        self.id = execution_id
+        self.inputs = inputs
+        self.trigger = trigger
+        self.masker = masker or Masker()
+        self.cancel = CancelToken()
+        self.started = started or datetime.now(timezone.utc)
+        self.ended: datetime | None = None
+        self.journal = platform.journal(execution_id)
+        self.ledger = Ledger(places(self.flow), self.journal)
+        self.labels = {**self.flow.labels, **(labels or {})}
+        self.vars = dict(self.flow.variables)
+        self.logs: list[LogLine] = []
+        self.exit_state: ExitState | None = None
+        self.outputs: Mapping[str, Any] | None = None
+        self.state = "RUNNING"
+        self.error: str | None = None
+        self._listener = listener
+        self._lock = threading.RLock()
+        self._fixed = flow_variables(self.flow)
+        adopted = tuple(adopted)
+        self.original_id = adopted[0] if adopted else execution_id
+        self.storage = ExecutionStorage(
+            platform.files,
+            execution_prefix(self.flow.namespace, self.flow.id, execution_id),
+            readable=self._readable(adopted),
+            namespace_root=platform.root / "namespaces" / self.flow.namespace,
+        )
+        for ancestor in adopted:
+            self._adopt(platform.journal(ancestor).read_all())
+
+    def _readable(self, adopted: tuple[str, ...]) -> tuple[str, ...]:
+        own = [execution_prefix(self.flow.namespace, self.flow.id, other) for other in adopted]
+        trigger = self.trigger or {}
+        if {"namespace", "flowId", "executionId"} <= trigger.keys():
+            own.append(
+                execution_prefix(trigger["namespace"], trigger["flowId"], trigger["executionId"])
+            )
+        return tuple(own)
+
+    def _adopt(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        lines = list(lines)
+        self.ledger.adopt(lines)
+        for line in lines:
+            self.labels.update(line.get("labels", {}))
+            self.vars = line.get("vars", self.vars)
+
+    def tell(self, event: Event) -> None:
+        """Pass an event to whoever watches the execution."""
+        if self._listener:
+            self._listener(event)
+
+    def log(self, line: LogLine, step_key: str, tell: Listener | None = None) -> None:
+        """Keep a line of a task's log, in the journal too, and pass it on."""
+        self.logs.append(line)
+        self.journal.append(
+            step_key,
+            {"log": [line.timestamp.isoformat(), line.level, line.message, line.task_id,
+                     line.task_run_id, line.value, line.attempt]},
+        )  # fmt: skip
+        event = Logged(line)
+        if tell:
+            tell(event)
+        self.tell(event)
+
+    def variables(self, task: Task | None = None, run: TaskRun | None = None) -> Mapping[str, Any]:
+        """Return the variables of expressions for a task run, or for the execution itself."""
+        makers: dict[str, Callable[[], Any]] = {
+            "execution": self._execution_variables,
+            "outputs": lambda: Live(self.ledger.outputs()),
+            "tasks": lambda: state_tree(self.ledger),
+            "vars": lambda: dict(self.vars),
+            "labels": lambda: nested(self.labels),
+        }
+        for name, value in self._fixed.items():
+            makers[name] = lambda value=value: value
+        if self.inputs:
+            makers["inputs"] = lambda: self.inputs
+        if self.trigger:
+            makers["trigger"] = lambda: self.trigger
+        if task is not None and run is not None:
+            for name, value in task_variables(task, run, self.ledger).items():
+                makers[name] = lambda value=value: value
+        return Lazy(makers)
+
+    def _execution_variables(self) -> dict[str, Any]:
+        variables: dict[str, Any] = {
+            "id": self.id,
+            "startDate": iso_millis(self.started),
+            "originalId": self.original_id,
+            "state": self.state,
+        }
+        if self.ended:
+            variables["endDate"] = iso_millis(self.ended)
+            variables["outputs"] = self.outputs or {}
+        return variables
+
+    def add_labels(self, labels: Mapping[str, str]) -> None:
+        """Set labels, over those of the same key."""
+        with self._lock:
+            self.labels = {**self.labels, **labels}
+            self.journal.append("_execution", {"labels": dict(labels)})
+
+    def edit_variables(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Replace what later tasks see as `vars` by `change(current)`, in one step."""
+        with self._lock:
+            self.vars = change(dict(self.vars))
+            self.journal.append("_execution", {"vars": self.vars})
+
+    def exit(self, state: ExitState) -> None:
+        """End the execution in `state` after this task; only KILLED stops running branches."""
+        with self._lock:
+            self.exit_state = self.exit_state or state
+        if state == "KILLED":
+            self.cancel.cancel("the execution was ended as KILLED")
+
+    @property
+    def ending(self) -> bool:
+        """Say whether nothing new may start."""
+        return self.exit_state is not None or self.cancel.cancelled
+
+    def settle(self) -> str:
+        """Compute the final state and the flow outputs, once; return the state."""
+        with self._lock:
+            if self.ended:
+                return self.state
+            self.ended = datetime.now(timezone.utc)
+            state = self.exit_state or self.ledger.final_state()
+            if self.cancel.cancelled and self.exit_state is None:
+                state = "KILLED"
+            self.state = state
+            if self.flow.outputs and state not in ("KILLED", "CANCELLED"):
+                try:
+                    self.outputs = self._flow_outputs()
+                except KestraDagsterError as error:
+                    self.state, self.outputs = "FAILED", None
+                    self.error = f"cannot render the flow's outputs: {error}"
+            self.journal.append("_execution", {"ended": self.state, "outputs": self.outputs})
+        self.tell(ExecutionEnded(self.state, self.ended))
+        return self.state
+
+    def failure(self) -> str:
+        """Say why the execution did not succeed."""
+        if self.error:
+            return self.error
+        causes = [
+            f"task `{run.task_id}` ({self.place(run.task_id)}): {run.error}"
+            for run in self.ledger.failed()
+        ]
+        return "; ".join(causes) or f"the execution ended {self.state}"
+
+    def place(self, task_id: str, *below: str) -> str:
+        """Return `file:line` of a task, or of one of its properties."""
+        task = self.ledger.places[task_id].task
+        mark = self.flow.source.mark((*task.path, *below))
+        return f"{self.flow.source.file}:{mark.line}"
+
+    def _flow_outputs(self) -> Mapping[str, Any]:
+        from kestra_dagster.runtime.host import ExecutionHost
+        from kestra_dagster.runtime.outputs import typed_output
+
+        variables = self.variables()
+        host = ExecutionHost(self)
+        rendered = {}
+        for output in self.flow.outputs:
+            value = expressions.render_value(output.value, variables, host)
+            rendered[output.id] = typed_output(output, value)
+        return rendered
+
+    def error_logs(self) -> list[LogLine]:
+        """Return the ERROR lines of the log."""
+        return [line for line in self.logs if _SEVERITY.get(line.level, 1) >= 3]

@@ -1,0 +1,91 @@
+"""The journal of a run: one append-only file of JSON lines per step, under the run's folder.
+
+Every process of a run can read what the others wrote, and a later run (re-execution) what its
+parent did. A line is written whole or not at all: a torn last line (a killed process) is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from kestra_dagster.errors import TerminalError
+
+
+class StoreUnwritable(TerminalError):
+    """What a task returned could not be kept (disk full, no permission)."""
+
+
+class Journal:
+    """Read and append the lines of one run; thread-safe."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._files: dict[str, int] = {}
+
+    def append(self, step_key: str, line: Mapping[str, Any]) -> None:
+        """Write one line; raise StoreUnwritable with the folder and the reason if it cannot be."""
+        data = json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n"
+        with self._lock:
+            try:
+                descriptor = self._descriptor(step_key)
+                written = os.write(descriptor, data)
+                if written < len(data):
+                    os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+                    raise OSError(28, os.strerror(28))
+            except OSError as error:
+                raise StoreUnwritable(
+                    f"cannot keep the outputs of `{step_key}` in `{self._folder}`: "
+                    f"{error.strerror or error}; free some space or choose another folder with "
+                    "KESTRA_DAGSTER_STORAGE"
+                ) from error
+
+    def read(self, step_key: str) -> Iterator[dict[str, Any]]:
+        """Yield the lines of one step, none if it wrote nothing."""
+        yield from _lines(self._path(step_key))
+
+    def read_all(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines of all steps, step by step."""
+        for path in sorted(self._folder.glob("*.jsonl")):
+            yield from _lines(path)
+
+    def close(self) -> None:
+        """Close the files; a later append opens them again."""
+        with self._lock:
+            for descriptor in self._files.values():
+                os.close(descriptor)
+            self._files.clear()
+
+    def delete(self) -> None:
+        """Remove the whole journal."""
+        self.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _descriptor(self, step_key: str) -> int:
+        if step_key not in self._files:
+            path = self._path(step_key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._files[step_key] = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return self._files[step_key]
+
+    def _path(self, step_key: str) -> Path:
+        return self._folder / f"{quote(step_key, safe='')}.jsonl"
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return
+    for raw in text.splitlines():
+        try:
+            yield json.loads(raw)
+        except ValueError:
+            continue

@@ -1,0 +1,216 @@
+"""The ledger of an execution: every task run, what it published, and the states that follow."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+from kestra_dagster.flow.model import Task
+from kestra_dagster.plan.compile import CORE_FLOW
+from kestra_dagster.plan.places import Place
+from kestra_dagster.runtime.journal import Journal
+from kestra_dagster.runtime.records import TERMINAL, LoopPath, TaskRun, run_id, worst
+from kestra_dagster.runtime.records_json import from_line, to_line
+
+UNCOUNTED = ("errors", "afterExecution")
+"""Branches whose states never reach their parent."""
+
+
+class Ledger:
+    """Record task runs; thread-safe.
+
+    Only what ran by itself is written to the journal. A flowable's run begins with its first child and
+    its state follows from its children, plus what was published for it (a condition, a count).
+    """
+
+    def __init__(self, places: Mapping[str, Place], journal: Journal) -> None:
+        self.places = places
+        self._journal = journal
+        self._lock = threading.RLock()
+        self._runs: dict[str, TaskRun] = {}
+        self._children: dict[str | None, list[str]] = {}
+        self._own_state: dict[str, str] = {}
+        self._outputs: dict[str, Any] = {}
+        self._last = 0
+
+    def adopt(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Take over what another run, or another process of this run, wrote."""
+        with self._lock:
+            for line in lines:
+                run = from_line(line)
+                if run is not None and run.task_id in self.places:
+                    self._ancestors(run.task_id, run.loop, run.started, run.sequence)
+                    self._keep(run)
+                    if line.get("own"):
+                        self._own_state[run.id] = run.state
+
+    def begin(self, task: Task, loop: LoopPath, iteration: int | None = None) -> TaskRun:
+        """Open the run of a task, and those of the flowables around it that have none yet."""
+        now = datetime.now(timezone.utc)
+        with self._lock:
+            self._ancestors(task.id, loop, now, None)
+            run = self._new(task.id, loop, now, None)
+            if iteration is not None:
+                run = replace(run, iteration=iteration)
+            self._keep(run)
+            return run
+
+    def update(self, run: TaskRun) -> TaskRun:
+        """Replace a run that is still going on."""
+        with self._lock:
+            self._keep(run)
+        return run
+
+    def end(self, step_key: str, run: TaskRun, *, own_state: bool = False) -> TaskRun:
+        """Close a run and write it to the journal.
+
+        `own_state` says that a flowable's state does not follow from its children alone (its condition
+        failed, it was skipped, its loop broke off).
+        """
+        run = replace(run, ended=run.ended or datetime.now(timezone.utc))
+        line = to_line(run)
+        if own_state:
+            line["own"] = True
+        self._journal.append(step_key, line)
+        with self._lock:
+            if own_state:
+                self._own_state[run.id] = run.state
+            self._keep(run)
+        return run
+
+    def forget_iteration(self, task: Task, loop: LoopPath) -> None:
+        """Drop the runs below a task, as LoopUntil does with those of its earlier passes."""
+        with self._lock:
+            for child in list(self._children.get(run_id(self.places[task.id].key, loop), ())):
+                self._drop(child)
+
+    def run_of(self, task_id: str, loop: LoopPath) -> TaskRun | None:
+        """Return the run of a task in the iteration `loop`, if it has begun."""
+        place = self.places[task_id]
+        return self._runs.get(run_id(place.key, self._own_loop(place, loop)))
+
+    def outputs(self) -> Mapping[str, Any]:
+        """Return the live tree of outputs: task id, then loop values, then the outputs."""
+        return self._outputs
+
+    def state(self, run: TaskRun) -> str:
+        """Return the state of a run; a flowable's is the worst of its direct children's."""
+        place = self.places[run.task_id]
+        if not place.task.is_flowable:
+            return run.state
+        with self._lock:
+            own = self._own_state.get(run.id)
+            if own == "SKIPPED":
+                return own
+            states = [own] if own else []
+            for child in self._children.get(run.id, ()):
+                child_run = self._runs[child]
+                if self.places[child_run.task_id].branch not in UNCOUNTED:
+                    states.append(self.state(child_run))
+        return forgiven(place.task, worst(states))
+
+    def task_runs(self) -> tuple[TaskRun, ...]:
+        """Return every run in order of creation, flowables settled from their children."""
+        with self._lock:
+            settled = [self._settled(run) for run in self._runs.values()]
+        depth = {run.id: len(self.places[run.task_id].ancestors) for run in settled}
+        return tuple(sorted(settled, key=lambda run: (run.sequence, depth[run.id])))
+
+    def final_state(self) -> str:
+        """Return the state of the execution from its root task runs."""
+        with self._lock:
+            roots = [self._runs[key] for key in self._children.get(None, ())]
+        return worst(
+            [self.state(run) for run in roots if self.places[run.task_id].branch not in UNCOUNTED]
+        )
+
+    def failed(self) -> Iterator[TaskRun]:
+        """Yield the runs that failed by themselves, oldest first."""
+        for run in self.task_runs():
+            if run.state in ("FAILED", "KILLED") and run.error is not None:
+                yield run
+
+    def _settled(self, run: TaskRun) -> TaskRun:
+        if not self.places[run.task_id].task.is_flowable:
+            return run
+        children = [self._settled(self._runs[key]) for key in self._children.get(run.id, ())]
+        ends = [child.ended for child in children if child.ended]
+        ended = max([*ends, run.ended or run.started], default=run.started)
+        return replace(run, state=self.state(run), ended=ended)
+
+    def _new(
+        self, task_id: str, loop: LoopPath, started: datetime, sequence: int | None
+    ) -> TaskRun:
+        place = self.places[task_id]
+        own = self._own_loop(place, loop)
+        parent = place.parent
+        parent_loop = self._own_loop(self.places[parent.id], loop) if parent else ()
+        item = own[-1] if place.has_value and own else None
+        return TaskRun(
+            id=run_id(place.key, own),
+            task_id=task_id,
+            state="RUNNING",
+            started=started,
+            sequence=sequence if sequence is not None else self._tick(),
+            parent_id=run_id(self.places[parent.id].key, parent_loop) if parent else None,
+            value=item.value if item else None,
+            iteration=item.index if item else None,
+            loop=own,
+        )
+
+    def _own_loop(self, place: Place, loop: LoopPath) -> LoopPath:
+        around = {task.id for task in place.ancestors}
+        return tuple(item for item in loop if item.task_id in around)
+
+    def _ancestors(
+        self, task_id: str, loop: LoopPath, started: datetime, sequence: int | None
+    ) -> None:
+        for ancestor in self.places[task_id].ancestors:
+            place = self.places[ancestor.id]
+            if run_id(place.key, self._own_loop(place, loop)) not in self._runs:
+                self._keep(self._new(ancestor.id, loop, started, sequence))
+
+    def _keep(self, run: TaskRun) -> None:
+        if run.id not in self._runs:
+            self._children.setdefault(run.parent_id, []).append(run.id)
+        self._runs[run.id] = run
+        if run.outputs is not None:
+            self._publish(run)
+
+    def _publish(self, run: TaskRun) -> None:
+        tree = self._outputs
+        for key in (run.task_id, *run.values)[:-1]:
+            tree = tree.setdefault(key, {})
+        tree[(run.task_id, *run.values)[-1]] = run.outputs
+
+    def _drop(self, key: str) -> None:
+        for child in self._children.pop(key, ()):
+            self._drop(child)
+        run = self._runs.pop(key)
+        self._own_state.pop(key, None)
+        siblings = self._children.get(run.parent_id)
+        if siblings and key in siblings:
+            siblings.remove(key)
+
+    def _tick(self) -> int:
+        self._last = max(self._last + 1, time.time_ns())
+        return self._last
+
+
+def forgiven(task: Task, state: str) -> str:
+    """Apply `allowFailure` and `allowWarning` to a final state."""
+    allowed = task.options.allow_failure or task.type == CORE_FLOW + "AllowFailure"
+    if state == "FAILED" and allowed:
+        state = "WARNING"
+    if state == "WARNING" and task.options.allow_warning:
+        state = "SUCCESS"
+    return state
+
+
+def is_terminal(state: str) -> bool:
+    """Say whether a state is final."""
+    return state in TERMINAL

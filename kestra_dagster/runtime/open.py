@@ -1,0 +1,124 @@
+"""Open an execution: resolve its inputs once, whatever number of processes take part in it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from kestra_dagster import expressions
+from kestra_dagster.errors import TerminalError
+from kestra_dagster.flow.input_resolution import ResolvedInputs, resolve_inputs
+from kestra_dagster.flow.model import Flow
+from kestra_dagster.plan.model import Plan
+from kestra_dagster.runtime.events import Listener
+from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.host import BareHost
+from kestra_dagster.runtime.platform import Platform
+from kestra_dagster.runtime.records_json import jsonable
+from kestra_dagster.runtime.secrets import Masker
+from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
+from kestra_dagster.runtime.variables import flow_variables
+
+SETTLED = "_execution"
+
+
+class InputsInvalid(TerminalError):
+    """The inputs given do not fit the flow; `problems` holds one sentence each."""
+
+    def __init__(self, flow: Flow, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"cannot start `{flow.id}`: {'; '.join(self.problems)}")
+
+
+def check_inputs(flow: Flow, given: Mapping[str, Any], masker: Masker) -> ResolvedInputs:
+    """Resolve inputs without storing any file; raise InputsInvalid with every problem."""
+    return _resolve(flow, given, masker, lambda source, name: f"kestra:///{name}")
+
+
+def open_execution(
+    plan: Plan,
+    platform: Platform,
+    execution_id: str,
+    given: Mapping[str, Any],
+    *,
+    labels: Mapping[str, str] | None = None,
+    trigger: Mapping[str, Any] | None = None,
+    masker: Masker | None = None,
+    listener: Listener | None = None,
+    adopted: Iterable[str] = (),
+) -> Execution:
+    """Return the execution with its inputs resolved; raise InputsInvalid with every problem.
+
+    The first process to open it writes the inputs (secrets aside) and the start to the journal, the
+    others read them, so that a default such as `{{ now() }}` is the same for all.
+    """
+    masker = masker or Masker()
+    flow = plan.flow
+    journal = platform.journal(execution_id)
+    settled = next((line for line in journal.read(SETTLED) if "inputs" in line), None)
+    if settled is None:
+        prefix = execution_prefix(flow.namespace, flow.id, execution_id)
+        storage = ExecutionStorage(platform.files, prefix).task("inputs", "")
+        resolved = _resolve(flow, given, masker, storage.put)
+        values = jsonable(resolved.values)
+        started = datetime.now().astimezone()
+        public = _without(values, resolved.secrets)
+        journal.append(SETTLED, {"inputs": public, "started": started.isoformat()})
+    else:
+        values = settled["inputs"]
+        started = datetime.fromisoformat(settled["started"])
+        secret_ids = {item.id for item in flow.inputs if item.type == "SECRET"}
+        for secret in secret_ids & given.keys():
+            masker.add(str(given[secret]))
+            _put(values, secret, given[secret])
+    journal.close()
+    return Execution(
+        plan,
+        platform,
+        execution_id,
+        inputs=values if flow.inputs else None,
+        labels=labels,
+        trigger=trigger,
+        masker=masker,
+        listener=listener,
+        adopted=adopted,
+        started=started,
+    )
+
+
+def _resolve(flow: Flow, given: Mapping[str, Any], masker: Masker, store: Any) -> ResolvedInputs:
+    host = BareHost(masker)
+    base = flow_variables(flow)
+
+    def render(value: Any, inputs: Mapping[str, Any]) -> Any:
+        variables = {**base, "inputs": inputs, "vars": flow.variables, "labels": flow.labels}
+        return expressions.render_typed(value, variables, host)
+
+    def store_file(source: Path | BinaryIO | bytes, name: str) -> str:
+        return store(source, name)
+
+    resolved = resolve_inputs(flow.inputs, given, render_typed=render, store_file=store_file)
+    if resolved.problems:
+        raise InputsInvalid(flow, resolved.problems)
+    return resolved
+
+
+def _without(values: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+    kept = copy.deepcopy(dict(values))
+    for secret in secrets:
+        *folders, last = secret.split(".")
+        branch: Any = kept
+        for folder in folders:
+            branch = branch.get(folder, {})
+        branch.pop(last, None)
+    return kept
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    *folders, last = key.split(".")
+    for folder in folders:
+        values = values.setdefault(folder, {})
+    values[last] = value

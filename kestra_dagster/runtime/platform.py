@@ -1,0 +1,55 @@
+"""What stands around executions: where their files are, and what they share with one another."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kestra_dagster.errors import TaskFailed
+from kestra_dagster.runtime.journal import Journal
+
+if TYPE_CHECKING:
+    from kestra_dagster.flow.task_types import TaskTypes
+    from kestra_dagster.runtime.context import Executions, KeyValueStore, NamespaceFiles
+
+STORAGE_VARIABLE = "KESTRA_DAGSTER_STORAGE"
+
+
+class Absent:
+    """Stands where this engine has no such service; any use of it fails the task and says so."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __getattr__(self, name: str) -> object:
+        raise TaskFailed(f"{self._what} is not available here")
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The services of an instance; `root` holds `runs/` (journals) and `files/` (storage)."""
+
+    root: Path
+    types: TaskTypes
+    kv: KeyValueStore = field(default_factory=lambda: Absent("the key-value store"))  # type: ignore[assignment]
+    executions: Executions = field(default_factory=lambda: Absent("the list of executions"))  # type: ignore[assignment]
+    namespace_files: NamespaceFiles = field(  # type: ignore[assignment]
+        default_factory=lambda: Absent("the namespace file store")
+    )
+
+    def journal(self, execution_id: str) -> Journal:
+        """Return the journal of an execution."""
+        return Journal(self.root / "runs" / execution_id)
+
+    @property
+    def files(self) -> Path:
+        """The root of internal storage."""
+        return self.root / "files"
+
+
+def storage_root(default: Path) -> Path:
+    """Return where outputs and files live: KESTRA_DAGSTER_STORAGE, or the given default."""
+    chosen = os.environ.get(STORAGE_VARIABLE)
+    return Path(chosen).expanduser().resolve() if chosen else default

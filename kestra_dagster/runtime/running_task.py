@@ -1,0 +1,151 @@
+"""The context of a running task: what runtime/context.py promises, over a real execution."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from kestra_dagster import expressions
+from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.expressions import ExpressionError
+from kestra_dagster.flow.model import Task
+from kestra_dagster.flow.properties import RUN, dynamic_fields, has_template
+from kestra_dagster.runtime.cancellation import CancelToken
+from kestra_dagster.runtime.host import ExecutionHost
+from kestra_dagster.runtime.records import TaskRun
+
+if TYPE_CHECKING:
+    from kestra_dagster.runtime.task_run import StepRun
+
+_SEVERITY = {"TRACE": 0, "DEBUG": 1, "INFO": 2, "WARN": 3, "ERROR": 4}
+
+
+class RunningLog:
+    """The log of a task run; lines below the task's `logLevel` are dropped."""
+
+    def __init__(self, at: StepRun, run: TaskRun, least: str | None) -> None:
+        self._at = at
+        self._run = run
+        self._least = _SEVERITY[least or "TRACE"]
+
+    def log(self, level: str, message: str) -> None:
+        if _SEVERITY.get(level, 2) >= self._least:
+            self._at.log(self._run, level, message)
+
+    def trace(self, message: str) -> None:
+        self.log("TRACE", message)
+
+    def debug(self, message: str) -> None:
+        self.log("DEBUG", message)
+
+    def info(self, message: str) -> None:
+        self.log("INFO", message)
+
+    def warn(self, message: str) -> None:
+        self.log("WARN", message)
+
+    def error(self, message: str) -> None:
+        self.log("ERROR", message)
+
+
+class RunningTask:
+    """One attempt of a task (the `TaskContext` that tasks see)."""
+
+    def __init__(self, task: Task, at: StepRun, run: TaskRun, cancel: CancelToken) -> None:
+        self.task = task
+        self.run = run
+        self.cancel = cancel
+        self.execution = at.execution
+        self.executions = at.execution.platform.executions
+        self.kv = at.execution.platform.kv
+        self.namespace_files = at.execution.platform.namespace_files
+        self.log = RunningLog(at, run, task.options.log_level)
+        self.storage = at.execution.storage.task(task.id, run.id)
+        self.variables = at.execution.variables(task, run)
+        self._at = at
+        self._folder: Path | None = None
+        self._host = ExecutionHost(at.execution, run)
+
+    @property
+    def working_dir(self) -> Path:
+        if self._at.shared_folder:
+            return self._at.shared_folder
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="kestra-"))
+        return self._folder
+
+    def render(self, template: str, extra: Mapping[str, Any] | None = None) -> str:
+        return expressions.render(template, self._with(extra), self._host)
+
+    def render_typed(self, value: Any, extra: Mapping[str, Any] | None = None) -> Any:
+        return expressions.render_typed(value, self._with(extra), self._host)
+
+    def render_value(self, value: Any) -> Any:
+        """Render every string of nested data to text."""
+        return expressions.render_value(value, self.variables, self._host)
+
+    def metric(
+        self,
+        name: str,
+        value: float,
+        type: str = "counter",
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        metric = {"name": name, "value": value, "type": type, "tags": dict(tags or {})}
+        self.execution.journal.append(self._at.key, {"metric": metric, "of": self.run.id})
+
+    def encrypt(self, value: str) -> Any:
+        raise TaskFailed(
+            "no encryption key is configured",
+            hint="set KESTRA_ENCRYPTION_KEY to 32 random bytes encoded as base64",
+        )
+
+    def run_task(self, definition: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        from kestra_dagster.runtime.templated import run_templated
+
+        return run_templated(definition, self)
+
+    def close(self) -> None:
+        """Remove the working folder."""
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _with(self, extra: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        return {**self.variables, **extra} if extra else self.variables
+
+
+def rendered_spec(task: Task, context: RunningTask) -> Any:
+    """Return the task's model with its templates rendered; raise TaskMisconfigured naming the place.
+
+    An expression that fails is raised as ExpressionError would be, with the property and the line
+    in front: it may render on the next attempt.
+    """
+    names = [
+        name
+        for name in dynamic_fields(type(task.spec))
+        if name in task.properties and has_template(task.properties[name])
+    ]
+    if not names:
+        return task.spec
+    rendered = dict(task.properties)
+    for name in names:
+        try:
+            rendered[name] = context.render_value(rendered[name])
+        except ExpressionError as error:
+            place = context.execution.place(task.id, name)
+            raise TaskFailed(f"cannot render `{name}` ({place}): {error}") from error
+    try:
+        return type(task.spec).model_validate(rendered, context=RUN)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False)[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        place = context.execution.place(task.id, *(str(part) for part in problem["loc"][:1]))
+        raise TaskMisconfigured(
+            f"`{name}` ({place}) has the wrong value after rendering: {problem['msg']}, "
+            f"but it is {problem['input']!r}"
+        ) from None

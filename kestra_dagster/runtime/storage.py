@@ -1,0 +1,160 @@
+"""Internal storage: files by `kestra:///` URI, in a folder whose tree is the path of the URI."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote, unquote, urlsplit
+
+from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+
+SCHEME = "kestra"
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def execution_prefix(namespace: str, flow_id: str, execution_id: str) -> str:
+    """Return the path of an execution's files, as Kestra lays them out."""
+    return f"/{namespace.replace('.', '/')}/{flow_id}/executions/{execution_id}"
+
+
+@dataclass(slots=True)
+class ExecutionStorage:
+    """The files of one execution, and read access to those of the executions it came from."""
+
+    root: Path
+    prefix: str
+    readable: tuple[str, ...] = ()
+    namespace_root: Path | None = None
+    """The folder behind `nsfile:///`; None where the flow's namespace has none."""
+
+    def resolve(self, uri: str) -> Path:
+        """Return the file of a URI; raise TaskFailed for a foreign, unsafe or malformed one."""
+        parts = urlsplit(uri)
+        path = unquote(parts.path)
+        if "\0" in path or ".." in Path(path).parts or parts.netloc:
+            raise TaskMisconfigured(f"`{uri}` is not a storage URI: it may not leave its folder")
+        if parts.scheme == SCHEME:
+            if not any(path.startswith(f"{prefix}/") for prefix in (self.prefix, *self.readable)):
+                raise TaskMisconfigured(
+                    f"`{uri}` belongs to another execution",
+                    hint="an execution reads its own files, its parent's and its trigger's",
+                )
+            return self._inside(self.root, path, uri)
+        if parts.scheme == "nsfile" and self.namespace_root is not None:
+            return self._inside(self.namespace_root, path, uri)
+        raise TaskMisconfigured(
+            f"`{uri}` is not a file of the internal storage",
+            hint="expected `kestra:///...` (an output of a task) or `nsfile:///...`",
+        )
+
+    def existing(self, uri: str) -> Path:
+        """Return the file of a URI; raise TaskFailed if it is not there."""
+        path = self.resolve(uri)
+        if not path.is_file():
+            raise TaskFailed(f"no file at `{uri}`")
+        return path
+
+    def task(self, task_id: str, task_run_id: str) -> TaskStorage:
+        """Return the view a task run writes through."""
+        return TaskStorage(self, f"{self.prefix}/tasks/{task_id}/{safe_name(task_run_id)}")
+
+    def delete_all(self) -> list[str]:
+        """Delete every file of this execution and return the URIs."""
+        folder = self.root / self.prefix.lstrip("/")
+        uris = [
+            f"{SCHEME}:///{quote(str(path.relative_to(self.root)))}"
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        ]
+        shutil.rmtree(folder, ignore_errors=True)
+        return uris
+
+    @staticmethod
+    def _inside(root: Path, path: str, uri: str) -> Path:
+        target = (root / path.lstrip("/")).resolve()
+        if not target.is_relative_to(root.resolve()):
+            raise TaskMisconfigured(f"`{uri}` leaves its folder through a link")
+        return target
+
+
+@dataclass(slots=True)
+class TaskStorage:
+    """Internal storage as one task run sees it (runtime/context.py `Storage`)."""
+
+    execution: ExecutionStorage
+    prefix: str
+    _names: set[str] = field(default_factory=set)
+
+    def put(self, source: Path | BinaryIO | bytes, name: str) -> str:
+        name = self._fresh(safe_name(name))
+        target = self.execution.root / self.prefix.lstrip("/") / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, source)
+        except OSError as error:
+            raise TaskFailed(
+                f"cannot store `{name}` in `{self.execution.root}`: {error.strerror or error}",
+                hint="free some space or choose another folder with KESTRA_DAGSTER_STORAGE",
+            ) from error
+        return f"{SCHEME}://{quote(self.prefix)}/{quote(name)}"
+
+    @contextmanager
+    def open(self, uri: str) -> Iterator[BinaryIO]:
+        with self.execution.existing(uri).open("rb") as stream:
+            yield stream
+
+    def local_path(self, uri: str) -> Path:
+        return self.execution.existing(uri)
+
+    def size(self, uri: str) -> int:
+        return self.execution.existing(uri).stat().st_size
+
+    def exists(self, uri: str) -> bool:
+        return self.execution.resolve(uri).is_file()
+
+    def delete(self, uri: str) -> bool:
+        path = self.execution.resolve(uri)
+        existed = path.is_file()
+        path.unlink(missing_ok=True)
+        return existed
+
+    def _fresh(self, name: str) -> str:
+        """Number a name that this attempt already used, before its extension."""
+        stem, dot, extension = name.partition(".")
+        candidate, count = name, 0
+        while candidate in self._names:
+            count += 1
+            candidate = f"{stem}-{count}{dot}{extension}"
+        self._names.add(candidate)
+        return candidate
+
+
+def safe_name(name: str) -> str:
+    """Return a file name without folders or characters that mean something to a shell or a URI."""
+    name = _UNSAFE.sub("_", name.replace("\\", "/").rsplit("/", 1)[-1]).strip()
+    return name[-150:] if name.strip(".") else "file"
+
+
+def write_atomically(target: Path, source: Path | BinaryIO | bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never half of it."""
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".writing-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            if isinstance(source, bytes):
+                stream.write(source)
+            elif isinstance(source, Path):
+                with source.open("rb") as opened:
+                    shutil.copyfileobj(opened, stream, 1 << 20)
+            else:
+                shutil.copyfileobj(source, stream, 1 << 20)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,213 @@
+"""Run one runnable task: look at `runIf`, render, try, retry, record."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from kestra_dagster import expressions
+from kestra_dagster.errors import Cancelled, KestraDagsterError, TaskFailed, TaskMisconfigured
+from kestra_dagster.expressions import ExpressionError
+from kestra_dagster.flow.model import Retry, Task
+from kestra_dagster.flow.properties import parse_duration
+from kestra_dagster.runtime.cancellation import CancelToken
+from kestra_dagster.runtime.context import LogLine
+from kestra_dagster.runtime.events import Listener, TaskEnded, TaskRetrying, TaskStarted
+from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.journal import StoreUnwritable
+from kestra_dagster.runtime.ledger import forgiven
+from kestra_dagster.runtime.records import Attempt, LoopPath, TaskRun
+from kestra_dagster.runtime.records_json import jsonable
+from kestra_dagster.runtime.retries import next_delay
+from kestra_dagster.runtime.running_task import RunningTask, rendered_spec
+
+STOP_GRACE = 2.0
+"""Seconds a timed-out task has to notice before its thread is left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRun:
+    """The step at work: where its lines go, who is told, the folder its tasks share (if any)."""
+
+    execution: Execution
+    key: str
+    tell: Listener | None = None
+    shared_folder: Path | None = None
+
+    def emit(self, event: Any) -> None:
+        """Tell the step's own listener and the execution's."""
+        if self.tell:
+            self.tell(event)
+        self.execution.tell(event)
+
+    def log(self, run: TaskRun, level: str, message: str) -> None:
+        """Write a masked line to the task's log."""
+        masked = self.execution.masker.text(message)
+        line = LogLine(
+            datetime.now(timezone.utc), level, masked, run.task_id, run.id, run.value, run.attempts
+        )
+        self.execution.log(line, self.key, self.tell)
+
+
+def run_task(task: Task, at: StepRun, loop: LoopPath) -> TaskRun:
+    """Run a task to its final state and return its run; a failure is a state, not an exception."""
+    execution = at.execution
+    run = execution.ledger.begin(task, loop)
+    at.emit(TaskStarted(run, run.started))
+    try:
+        if skipped_by_run_if(task, at, run):
+            return finish(at, replace(run, state="SKIPPED"))
+    except ExpressionError as error:
+        return finish(at, _failed(task, at, run, "runIf", error))
+    retry = retry_of(task, execution)
+    while True:
+        started = datetime.now(timezone.utc)
+        outcome = _attempt(task, at, run)
+        run = _after(run, outcome, started)
+        if outcome.state != "FAILED":
+            break
+        at.log(run, "ERROR", outcome.error or "failed")
+        delay = None
+        if retry and not isinstance(outcome.cause, (TaskMisconfigured, StoreUnwritable)):
+            delay = next_delay(retry, run.attempts, run.started, datetime.now(timezone.utc))
+        if delay is None or execution.ending:
+            break
+        run = execution.ledger.update(replace(run, state="RETRYING"))
+        at.emit(TaskRetrying(run, run.error or "", delay, datetime.now(timezone.utc)))
+        try:
+            execution.cancel.sleep(delay)
+        except Cancelled:
+            run = replace(run, state="KILLED", error="killed while waiting for the next attempt")
+            break
+        run = execution.ledger.update(replace(run, state="RUNNING", error=None))
+    if run.state == "SUCCESS" and retry and retry.warning_on_retry and run.attempts > 1:
+        run = replace(run, state="WARNING")
+    state = forgiven(task, run.state)
+    return finish(at, replace(run, state=state))
+
+
+def finish(at: StepRun, run: TaskRun, *, own_state: bool = False) -> TaskRun:
+    """Record a final state and tell it; outputs that cannot be kept fail the run."""
+    try:
+        run = at.execution.ledger.end(at.key, run, own_state=own_state)
+    except StoreUnwritable as error:
+        run = replace(run, state="FAILED", error=str(error), outputs=None)
+        run = replace(run, ended=datetime.now(timezone.utc))
+        at.execution.ledger.update(run)
+    at.emit(TaskEnded(run, run.ended or datetime.now(timezone.utc)))
+    return run
+
+
+def skipped_by_run_if(task: Task, at: StepRun, run: TaskRun) -> bool:
+    """Say whether the task's `runIf` renders to something falsy; raise ExpressionError."""
+    condition = task.options.run_if
+    if condition is None:
+        return False
+    from kestra_dagster.runtime.host import ExecutionHost
+
+    execution = at.execution
+    variables = execution.variables(task, run)
+    rendered = expressions.render(str(condition), variables, ExecutionHost(execution, run))
+    return not expressions.truthy(rendered)
+
+
+def retry_of(task: Task, execution: Execution) -> Retry | None:
+    """Return the retry that counts: the task's, the nearest ancestor's, or the flow's."""
+    place = execution.ledger.places[task.id]
+    for candidate in (task, *reversed(place.ancestors)):
+        if candidate.options.retry:
+            return candidate.options.retry
+    return execution.flow.retry
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    state: str
+    outputs: Any = None
+    error: str | None = None
+    cause: BaseException | None = None
+
+
+def _after(run: TaskRun, outcome: _Outcome, started: datetime) -> TaskRun:
+    attempt = Attempt(outcome.state, started, datetime.now(timezone.utc), outcome.error)
+    return replace(
+        run,
+        state=outcome.state,
+        outputs=jsonable(outcome.outputs) if outcome.outputs is not None else None,
+        error=outcome.error,
+        history=(*run.history, attempt),
+    )
+
+
+def _attempt(task: Task, at: StepRun, run: TaskRun) -> _Outcome:
+    execution = at.execution
+    token = CancelToken(execution.cancel)
+    context = RunningTask(task, at, run, token)
+    try:
+        timeout = _timeout(task, context)
+        outputs = _run_within(timeout, task, context, token)
+        return _Outcome("SUCCESS", outputs)
+    except Cancelled as error:
+        return _Outcome("KILLED", error=str(error), cause=error)
+    except TaskFailed as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        message = execution.masker.text(f"{error.message}{hint}")
+        return _Outcome("FAILED", error.outputs, message, error)
+    except KestraDagsterError as error:
+        return _Outcome("FAILED", error=execution.masker.text(str(error)), cause=error)
+    except Exception as error:
+        message = execution.masker.text(f"{type(error).__name__}: {error}")
+        return _Outcome("FAILED", error=message, cause=error)
+    finally:
+        token.close()
+        context.close()
+
+
+def _timeout(task: Task, context: RunningTask) -> timedelta | None:
+    timeout = task.options.timeout
+    if not isinstance(timeout, str):
+        return timeout
+    rendered = context.render(timeout)
+    try:
+        return parse_duration(rendered)
+    except ValueError as error:
+        raise TaskMisconfigured(f"`timeout` {error}") from None
+
+
+def _run_within(
+    timeout: timedelta | None, task: Task, context: RunningTask, token: CancelToken
+) -> Any:
+    """Run an attempt, on a thread of its own when it may take only so long."""
+    if timeout is None:
+        return rendered_spec(task, context).run(context)
+    result: list[Any] = []
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(rendered_spec(task, context).run(context))
+        except BaseException as error:  # raised again on the thread that waits
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name=f"{task.id} (attempt)", daemon=True)
+    thread.start()
+    thread.join(timeout.total_seconds())
+    if thread.is_alive():
+        reason = f"Timeout after {timeout.total_seconds():g} s"
+        token.cancel(reason)
+        thread.join(STOP_GRACE)
+        raise TaskFailed(reason, hint="raise `timeout`, or find out what takes so long")
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+def _failed(task: Task, at: StepRun, run: TaskRun, prop: str, error: KestraDagsterError) -> TaskRun:
+    place = at.execution.place(task.id, prop)
+    message = at.execution.masker.text(f"cannot render `{prop}` ({place}): {error}")
+    at.log(run, "ERROR", message)
+    run = replace(run, state="FAILED", error=message)
+    return replace(run, state=forgiven(task, "FAILED"))

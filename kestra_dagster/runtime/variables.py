@@ -1,0 +1,147 @@
+"""The variables of expressions, as one task run sees them (kestra-language.md section 5.6)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from kestra_dagster.flow.model import Flow, Task
+from kestra_dagster.runtime.ledger import Ledger
+from kestra_dagster.runtime.records import LoopPath, TaskRun
+from kestra_dagster.runtime.records_json import iso_millis
+
+ENV_PREFIX = "ENV_"
+
+
+class Lazy(Mapping[str, Any]):
+    """A map whose values are made when first read."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Any]]) -> None:
+        self._makers = makers
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._made:
+            self._made[key] = self._makers[key]()
+        return self._made[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+class Live(Mapping[str, Any]):
+    """A read-only view of a tree that other threads add to: reading it never trips over them."""
+
+    __slots__ = ("_tree",)
+
+    def __init__(self, tree: Mapping[str, Any]) -> None:
+        self._tree = tree
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._tree[key]
+        return Live(value) if isinstance(value, dict) else value
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._tree
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._tree))
+
+    def __len__(self) -> int:
+        return len(self._tree)
+
+
+def flow_variables(flow: Flow) -> dict[str, Any]:
+    """Return what is the same for every task of every execution of a flow."""
+    return {
+        "flow": {
+            "id": flow.id,
+            "namespace": flow.namespace,
+            "revision": flow.revision,
+            "tenantId": "main",
+        },
+        "envs": environment(),
+        "kestra": {"environment": None, "url": None},
+        "globals": {},
+    }
+
+
+def environment() -> dict[str, str]:
+    """Return the environment variables a flow may read: those with the prefix, in lower case."""
+    return {
+        name[len(ENV_PREFIX) :].lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(ENV_PREFIX)
+    }
+
+
+def task_variables(task: Task, run: TaskRun, ledger: Ledger) -> dict[str, Any]:
+    """Return `task`, `taskrun`, `parent` and `parents` of one task run."""
+    taskrun: dict[str, Any] = {
+        "id": run.id,
+        "startDate": iso_millis(run.started),
+        "attemptsCount": run.attempts,
+    }
+    if run.parent_id is not None:
+        taskrun["parentId"] = run.parent_id
+    if run.value is not None:
+        taskrun["value"] = run.value
+    if run.iteration is not None:
+        taskrun["iteration"] = run.iteration
+    variables = {"task": {"id": task.id, "type": task.written_type}, "taskrun": taskrun}
+    parents = _parents(task, run.loop, ledger)
+    if parents:
+        variables["parents"] = parents
+        variables["parent"] = parents[0]
+    return variables
+
+
+def _parents(task: Task, loop: LoopPath, ledger: Ledger) -> list[dict[str, Any]]:
+    """List the ancestors, nearest first; one without a value or outputs is left out (0.21)."""
+    found = []
+    for ancestor in reversed(ledger.places[task.id].ancestors):
+        run = ledger.run_of(ancestor.id, loop)
+        if run is None or (run.value is None and run.outputs is None):
+            continue
+        entry: dict[str, Any] = {"task": {"id": ancestor.id}}
+        if run.value is not None:
+            entry["taskrun"] = {"value": run.value}
+            if run.iteration is not None:
+                entry["taskrun"]["iteration"] = run.iteration
+        if run.outputs is not None:
+            entry["outputs"] = run.outputs
+        found.append(entry)
+    return found
+
+
+def state_tree(ledger: Ledger) -> dict[str, Any]:
+    """Return `tasks`: the state of every task run, below the values of its loops."""
+    tree: dict[str, Any] = {}
+    for run in ledger.task_runs():
+        branch = tree
+        for key in (run.task_id, *run.values):
+            branch = branch.setdefault(key, {})
+        branch["state"] = run.state
+    return tree
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nest dotted keys: `a.b` becomes `{"a": {"b": ...}}`; the first of two equal keys stays."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *folders, last = key.split(".")
+        branch = tree
+        for folder in folders:
+            inner = branch.setdefault(folder, {})
+            if not isinstance(inner, dict):
+                inner = branch[folder] = {}
+            branch = inner
+        branch.setdefault(last, value)
+    return tree
