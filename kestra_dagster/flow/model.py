@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from kestra_dagster.flow.conditions import Condition
     from kestra_dagster.flow.inputs import Input
     from kestra_dagster.flow.task_types import TaskSpec
     from kestra_dagster.flow.triggers import Trigger
@@ -18,8 +19,7 @@ SourcePath = tuple[str | int, ...]
 """Where a value stands in its document: keys and list indexes from the root."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """A place in a file; line and column count from 1."""
 
     line: int
@@ -86,10 +86,11 @@ class TaskOptions:
 class Task:
     """One task of a flow, plugin defaults applied.
 
-    `type` is the canonical name, `written_type` what the file says. `properties` are the
-    type's own properties as written (templates unrendered, child tasks taken out); `spec` is the same
-    validated. `branches` holds the child tasks by the name of their place, in source order:
-    `tasks`, `then`, `else`, `defaults`, `errors`, `finally`, `onPause` (one task) and `cases.<key>`.
+    `type` is the canonical name, `written_type` what the file says. `properties` are the type's
+    own properties as written (templates unrendered, child tasks and nulls taken out); `spec` is
+    the same validated. `branches` holds the child tasks by the name of their place, in source
+    order: `tasks`, `then`, `else`, `defaults`, `errors`, `finally`, `onPause` (one task) and
+    `cases.<key>`.
     For a Dag, `depends_on` gives for each child id the ids it waits for.
     """
 
@@ -167,7 +168,7 @@ class Check:
 class Listener:
     """Tasks of the 0.x dialect that run after an execution ended (old `listeners`)."""
 
-    conditions: tuple[Mapping[str, Any], ...]
+    conditions: tuple[Condition, ...]
     tasks: tuple[Task, ...]
     description: str | None = None
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kestra_dagster.runtime.context import TaskContext
 
 BranchShape = Literal["tasks", "cases", "dag", "task"]
-"""How child tasks are written: a list, a map of lists, `{task, dependsOn}` items, or a single task."""
+"""How child tasks are written: a list, a map of lists, `{task, dependsOn}` items, or one task."""
 
 
 class TaskSpec(BaseModel):
@@ -26,21 +26,23 @@ class TaskSpec(BaseModel):
         frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
     )
 
-    kind: ClassVar[Literal["runnable", "flowable"]]
+    kind: ClassVar[Literal["runnable", "flowable", "executable"]]
     deprecated: ClassVar[Mapping[str, str]] = {}
-    """Old property name -> what to write instead; accepted with a warning."""
+    """Old property name -> what to write instead; accepted with a warning.
+
+    A name that is no field of the model has no effect any more and is left out.
+    """
+    branches: ClassVar[Mapping[str, BranchShape]] = {}
+    """Property -> how the child tasks in it are written."""
+    required_branches: ClassVar[tuple[str, ...]] = ()
 
 
 class FlowableSpec(TaskSpec):
-    """A task that the orchestrator runs by running its children (`branches`: property -> shape)."""
+    """A task that the orchestrator runs by running its children."""
 
     kind = "flowable"
-    branches: ClassVar[Mapping[str, BranchShape]] = {
-        "tasks": "tasks",
-        "errors": "tasks",
-        "finally": "tasks",
-    }
-    required_branches: ClassVar[tuple[str, ...]] = ("tasks",)
+    branches = {"tasks": "tasks", "errors": "tasks", "finally": "tasks"}
+    required_branches = ("tasks",)
 
 
 class RunnableSpec(TaskSpec):
@@ -51,9 +53,20 @@ class RunnableSpec(TaskSpec):
     def run(self, context: TaskContext) -> Mapping[str, Any] | None:
         """Do the work with rendered properties and return the outputs.
 
-        Raise TaskFailed for a failure (it may carry outputs); any other exception fails the task too.
+        Raise TaskFailed for a failure (it may carry outputs); any other exception fails the task
+        too.
         """
         raise NotImplementedError(type(self).__name__)
+
+
+class ExecutableSpec(TaskSpec):
+    """A task that starts executions of other flows (Kestra's ExecutableTask).
+
+    It has no body of its own to run and no children but handlers: the engine starts the executions.
+    """
+
+    kind = "executable"
+    branches = {"errors": "tasks", "finally": "tasks"}
 
 
 class TaskTypes(Protocol):
@@ -64,7 +77,7 @@ class TaskTypes(Protocol):
         ...
 
     def spec(self, type_name: str) -> type[TaskSpec] | None:
-        """Return the model of a canonical type, importing its module on first use; None if unknown."""
+        """Return the model of a canonical type, None if unknown; import its module on first use."""
         ...
 
     def names(self) -> Iterable[str]:

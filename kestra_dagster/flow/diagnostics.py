@@ -1,0 +1,156 @@
+"""What is wrong with a flow file, where, and what to do: codes, wording, collecting, printing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from kestra_dagster.errors import TerminalError
+from kestra_dagster.flow.model import Mark, Source, SourcePath
+
+Severity = Literal["error", "warning", "info"]
+
+CODES: Mapping[str, tuple[Severity, str]] = {
+    # The text as YAML
+    "KD001": ("error", "cannot read the file: {reason}"),
+    "KD002": ("error", "this is not valid YAML: {reason}"),
+    "KD003": ("error", "the key `{key}` is written twice in this map; the first is on line {line}"),
+    "KD004": ("error", "the tag `{tag}` is not allowed in a flow"),
+    "KD005": ("error", "the document is too large: {reason}"),
+    "KD006": ("error", "a file holds one flow, but a second document starts here"),
+    "KD007": ("error", "a flow is a map of properties, but this document is {found}"),
+    "KD008": ("error", "a key has to be plain text, but this one is {found}"),
+    "KD009": ("error", "`<<` merges a map or a list of maps, but this is {found}"),
+    # Shape of the parts
+    "KD010": ("error", "{owner} needs the property `{name}`"),
+    "KD011": ("error", "{owner} has no property `{name}`"),
+    "KD012": ("error", "`{name}` {reason}"),
+    "KD013": ("error", "{what} id `{id}` is not allowed: {reason}"),
+    "KD014": ("error", "Duplicate {what} id with name [{id}]; the first is on line {line}"),
+    "KD015": ("error", "Invalid type: {type} is not a known {what} type"),
+    "KD016": ("error", "the {what} type {type} is not supported yet"),
+    "KD017": ("error", "{owner} needs the property `type`"),
+    "KD018": ("warning", "`{name}` is deprecated in {owner}"),
+    "KD019": ("warning", "the {what} type {type} is not supported yet: the flow loads without it"),
+    "KD020": ("info", "`{name}` is a function of Kestra's Enterprise Edition and has no effect"),
+    "KD021": ("error", "`{name}` of {owner} must not be empty"),
+    "KD022": ("error", "{owner} has to be a map of properties, but this is {found}"),
+    "KD023": (
+        "error",
+        "System labels can only be set by Kestra itself, offending label: {key}={value}.",
+    ),
+    "KD024": ("error", "the flow `{namespace}.{id}` is also defined in {other}"),
+    # How the parts fit
+    "KD030": ("error", "`{id}` depends on `{other}`, which is not {where}"),
+    "KD031": ("error", "these depend on each other in a circle: {cycle}"),
+    "KD032": ("error", "Recursive call to flow [{namespace}.{id}]"),
+    "KD033": (
+        "error",
+        "{id}: Only runnable tasks are allowed as children of a WorkingDirectory task",
+    ),
+    "KD034": ("warning", "`{name}` has no effect: {reason}"),
+}
+"""Code -> severity and wording; `{names}` are filled in by `Report.add`."""
+
+_SNIPPET_WIDTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One finding about a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    severity: Severity
+    message: str
+    hint: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as plain data for JSON."""
+        return asdict(self)
+
+
+class FlowInvalid(TerminalError):
+    """A flow cannot be used as written; the text is the formatted list of findings."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic], sources: Iterable[Source] = ()) -> None:
+        super().__init__(format_diagnostics(diagnostics, sources))
+        self.diagnostics = tuple(diagnostics)
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects the findings about one source, so that all of them are shown at once."""
+
+    source: Source
+    found: list[Diagnostic] = field(default_factory=list)
+
+    def add(
+        self,
+        code: str,
+        path: SourcePath,
+        *,
+        hint: str | None = None,
+        at: Mark | None = None,
+        severity: Severity | None = None,
+        **values: object,
+    ) -> None:
+        """Record a finding at the key of `path`, or at the place `at`."""
+        usual, template = CODES[code]
+        line, column = at or self.source.mark(path)
+        self.found.append(
+            Diagnostic(
+                self.source.file,
+                line,
+                column,
+                code,
+                severity or usual,
+                template.format_map(values),
+                hint,
+            )
+        )
+
+    @property
+    def failed(self) -> bool:
+        """Say whether any finding forbids the flow."""
+        return has_errors(self.found)
+
+    def sorted(self) -> tuple[Diagnostic, ...]:
+        """Return the findings in the order of the file, each once."""
+        unique = dict.fromkeys(self.found)
+        return tuple(sorted(unique, key=lambda found: (found.line, found.column)))
+
+
+def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
+    """Say whether any of the findings is an error."""
+    return any(found.severity == "error" for found in diagnostics)
+
+
+def format_diagnostics(diagnostics: Iterable[Diagnostic], sources: Iterable[Source] = ()) -> str:
+    """Lay findings out as text: place, code, message, the lines around it, and the hint."""
+    texts = {source.file: source.text.splitlines() for source in sources}
+    return "\n".join(_format_one(found, texts.get(found.file, [])) for found in diagnostics)
+
+
+def _format_one(found: Diagnostic, lines: Sequence[str]) -> str:
+    place = f"{found.file}:{found.line}:{found.column}"
+    text = [f"{place}: {found.severity} {found.code}: {found.message}"]
+    if 0 < found.line <= len(lines):
+        last = min(found.line + 1, len(lines))
+        width = len(str(last))
+        start = max(found.column - 1 - _SNIPPET_WIDTH // 2, 0)
+        for number in range(max(found.line - 1, 1), last + 1):
+            line = _printable(lines[number - 1][start : start + _SNIPPET_WIDTH])
+            text.append(f"  {number:>{width}} | {line}".rstrip())
+            if number == found.line:
+                text.append(f"  {'':>{width}} | {'':>{found.column - 1 - start}}^")
+    if found.hint:
+        text.append(f"  hint: {found.hint}")
+    return "\n".join(text)
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in line)
