@@ -7,6 +7,8 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pydantic import model_validator
+
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 
@@ -32,6 +34,12 @@ class AwsSpec(RunnableSpec):
     sts_role_session_name: Dynamic[Text] | None = None
     sts_role_session_duration: Dynamic[Duration] = timedelta(minutes=15)
     sts_endpoint_override: Dynamic[Text] | None = None
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> AwsSpec:
+        if bool(self.access_key_id) != bool(self.secret_key_id):
+            raise ValueError("`accessKeyId` and `secretKeyId` go together: give both or neither")
+        return self
 
     def client(self, service: str, connections: int = 10) -> Any:
         """Return a boto3 client; as the role `stsRoleArn` when there is one.
