@@ -15,8 +15,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kestra_dagster.api import RunResult
     from kestra_dagster.local.s3 import LocalS3
+    from kestra_dagster.runtime.result import RunResult
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,12 @@ START_SECONDS = 180
 @click.command()
 @click.option("--port", default=8080, show_default=True, help="Port of the web pages.")
 @click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
-@click.option("-m", "--module", default="kestra_dagster.definitions", show_default=True)
-def dev(port: int, host: str, module: str) -> None:
+@click.option(
+    "--flows",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of flows.  [default: flows]",
+)
+def dev(port: int, host: str, flows: Path | None) -> None:
     """Start the Dagster UI with every flow of flows/ as a job; Ctrl-C ends all that it started.
 
     Runs, events and files are kept in .dagster_home/. A local S3 is started too, unless the
@@ -47,17 +51,13 @@ def dev(port: int, host: str, module: str) -> None:
         lease = Lease(running.home / f"{name}.lease")
         stack.callback(wait_for_end, running.home, name)
         stack.callback(lease.release)
-        command = [sys.executable, "-m", "dagster", "dev", "-h", host, "-p", str(port)]
+        environment = {**os.environ, **running.environment}
+        if flows:
+            environment["KESTRA_DAGSTER_FLOWS"] = str(flows.absolute())
+        command = [sys.executable, "-m", "kestra_dagster.local.dagster_dev"]
+        command += ["-m", "kestra_dagster.definitions", "-h", host, "-p", str(port)]
         try:
-            guardian = start_guardian(
-                running.home,
-                "run",
-                name,
-                *command,
-                "-m",
-                module,
-                environment={**os.environ, **running.environment},
-            )
+            guardian = start_guardian(running.home, "run", name, *command, environment=environment)
             say_what_runs(running, source)
             wait_for_page(host, port, guardian)
             click.secho(f"\n  Dagster UI: http://localhost:{port}   (Ctrl-C ends it)\n", bold=True)

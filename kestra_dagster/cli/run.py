@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -15,9 +15,7 @@ from kestra_dagster.cli.values import read_map, read_pairs, to_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kestra_dagster.api import RunResult
-
-SUCCEEDED = ("SUCCESS", "WARNING")
+    from kestra_dagster.runtime.result import RunResult
 
 
 @click.command()
@@ -58,7 +56,7 @@ def run(
     pairs: tuple[str, ...],
     file: Path | None,
     folder: Path,
-    engine: str,
+    engine: Literal["dagster", "inline"],
     local: bool,
     as_json: bool,
 ) -> None:
@@ -73,15 +71,14 @@ def run(
 
     inputs: dict[str, Any] = read_map(file) if file else {}
     inputs |= read_pairs(pairs)
-    source = _source(flow, folder)
     console = Console(soft_wrap=True, highlight=False, quiet=as_json)
     with ExitStack() as stack:
         if engine == "dagster" or local:
-            _enter_services(stack, Console(stderr=True), database=engine == "dagster", s3=local)
+            _enter_services(stack, database=engine == "dagster", s3=local)
         result = kd.run_flow(
-            source,
-            inputs=inputs,
-            flows=folder if folder.is_dir() else None,
+            flow,
+            inputs,
+            flows=folder,
             engine=engine,
             on_event=Progress(console),
         )
@@ -89,15 +86,15 @@ def run(
         click.echo(to_json(_plain(result), indent=2))
     else:
         show(result, console)
-    sys.exit(0 if result.state in SUCCEEDED else 1)
+    sys.exit(0 if result.succeeded else 1)
 
 
-def _enter_services(stack: ExitStack, console: Console, *, database: bool, s3: bool) -> None:
+def _enter_services(stack: ExitStack, *, database: bool, s3: bool) -> None:
     from kestra_dagster.local.services import environment_set, services
 
     running = stack.enter_context(services(Path.cwd(), database=database, s3=s3))
     for notice in running.notices:
-        console.print(notice, style="yellow")
+        click.secho(notice, fg="yellow", err=True)
     stack.enter_context(environment_set(running.environment))
 
 
@@ -114,29 +111,11 @@ def show(result: RunResult, console: Console) -> None:
         console.print(escape(result.error), style="red")
 
 
-def _source(flow: str, folder: Path) -> Path:
-    """Return the file of a flow given by its path or its id."""
-    from difflib import get_close_matches
-
-    from kestra_dagster.cli.check import flow_files
-
-    if Path(flow).is_file():
-        return Path(flow)
-    found = {found.id: found.file for found in flow_files(folder)} if folder.is_dir() else {}
-    if flow in found:
-        return found[flow]
-    close = get_close_matches(flow, found, 1)
-    raise click.UsageError(
-        f"there is no file `{flow}`, and no flow with this id in `{folder}`"
-        + (f"; did you mean `{close[0]}`?" if close else "")
-    )
-
-
 def _plain(result: RunResult) -> dict[str, Any]:
     return {
-        "flow": result.flow.id,
-        "namespace": result.flow.namespace,
-        "execution": result.id,
+        "flow": result.flow_id,
+        "namespace": result.namespace,
+        "execution": result.execution_id,
         "state": result.state,
         "seconds": result.seconds,
         "error": result.error,

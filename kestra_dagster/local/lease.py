@@ -45,11 +45,13 @@ def alone(path: Path) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool:
     """Say whether a process holds `path` by `alone`."""
-    with _open(path) as file:
-        try:
+    try:
+        with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
     return False
 
 
