@@ -44,6 +44,7 @@ class Condition(BaseModel):
 
     type: str
     id: Text | None = None
+    """What a MultipleCondition is remembered by."""
 
     @property
     def name(self) -> str:
@@ -51,7 +52,7 @@ class Condition(BaseModel):
         return canonical(self.type).rpartition(".")[2]
 
 
-AnyCondition = Annotated[Condition, by_type("condition", lambda name: _model(name))]
+AnyCondition = Annotated[Condition, by_type("condition", lambda: CONDITIONS, canonical)]
 """A condition of the type that its map names."""
 
 
@@ -139,7 +140,6 @@ class Or(Condition):
 
 
 class MultipleCondition(Condition):
-    id: Text
     window: Duration | None = None
     window_advance: Duration | None = None
     time_window: TimeWindow | None = None
@@ -171,7 +171,3 @@ CONDITIONS: Mapping[str, type[Condition]] = {
     )
 }
 """Canonical type name -> model of every condition."""
-
-
-def _model(type_name: str) -> type[Condition] | None:
-    return CONDITIONS.get(canonical(type_name))

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from kestra_dagster.flow.conditions import AnyCondition
-from kestra_dagster.flow.inputs import INPUT_TYPES, AnyInput
+from kestra_dagster.flow.input_types import INPUT_TYPES, AnyInput
 from kestra_dagster.flow.model import Check, Concurrency, FlowOutput, Sla
 from kestra_dagster.flow.properties import Duration, Text
 from kestra_dagster.flow.retries import AnyRetry

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from kestra_dagster.flow.dialects import CORE
-from kestra_dagster.flow.inputs import AnyInput
+from kestra_dagster.flow.input_types import AnyInput
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.flow.task_types import BranchShape, ExecutableSpec, FlowableSpec, TaskSpec
 

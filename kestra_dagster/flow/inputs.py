@@ -1,350 +1,220 @@
-"""The inputs of a flow: what each type takes, checked when the flow is loaded."""
+"""From the values somebody gives to the `inputs` of an execution."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    model_validator,
+from kestra_dagster.errors import KestraDagsterError
+from kestra_dagster.flow.input_types import (
+    FILE_SCHEMES,
+    FileInput,
+    Input,
+    MultiSelectInput,
+    SelectInput,
 )
-from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from kestra_dagster.flow.input_values import CONVERTERS, InputRejected, json_value, text_value
+from kestra_dagster.flow.model import FlowOutput
+from kestra_dagster.flow.properties import has_template
 
-from kestra_dagster.flow.input_values import (
-    CONVERTERS,
-    InputRejected,
-    duration_text,
-    float_value,
-    instant_text,
-    int_value,
-    list_value,
-    parse_date,
-    parse_instant,
-    parse_span,
-    parse_time,
-    text_value,
-    time_text,
-)
-from kestra_dagster.flow.polymorphic import by_type
-from kestra_dagster.flow.properties import Text, has_template
+RenderTyped = Callable[[Any, Mapping[str, Any]], Any]
+"""Renders a template with variables and keeps native types; raises KestraDagsterError."""
+StoreFile = Callable[[Path | bytes, str], str]
+"""Puts a file with a name into the internal storage and returns its URI."""
 
-INPUT_ID = re.compile(r"[a-zA-Z0-9][.a-zA-Z0-9_-]*\Z")
-_FILE_SCHEMES = ("kestra://", "nsfile://", "file://")
+MASK = "********"
 
 
-def _problem(reason: str) -> PydanticCustomError:
-    return PydanticCustomError("input", "{why}", {"why": reason})
+@dataclass(frozen=True, slots=True)
+class InputProblem:
+    """Why an input cannot have its value."""
+
+    id: str
+    message: str
 
 
-def _id(value: str) -> str:
-    if not INPUT_ID.match(value):
-        raise _problem(
-            f"`{value}` is not allowed: an id starts with a letter or digit, and holds only "
-            "letters, digits, `.`, `_` and `-`"
-        )
-    return value
+@dataclass(frozen=True, slots=True)
+class ResolvedInputs:
+    """The inputs of an execution; with `problems` it must not start.
+
+    `values` nests ids with dots (`a.b` is `values["a"]["b"]`); an optional input without a value
+    is there as None, a disabled one is not. `secrets` are the ids whose text has to be masked.
+    """
+
+    values: Mapping[str, Any]
+    secrets: frozenset[str] = frozenset()
+    disabled: frozenset[str] = frozenset()
+    problems: tuple[InputProblem, ...] = ()
 
 
-def _pattern(value: str) -> str:
-    try:
-        re.compile(value)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise _problem(f"is an invalid pattern: {error}") from None
-    return value
+def resolve_inputs(
+    inputs: Iterable[Input],
+    given: Mapping[str, Any],
+    *,
+    render_typed: RenderTyped | None = None,
+    variables: Mapping[str, Any] | None = None,
+    store_file: StoreFile | None = None,
+) -> ResolvedInputs:
+    """Read, complete and check the inputs; given values no input asks for are dropped.
 
-
-Pattern = Annotated[Text, AfterValidator(_pattern)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    Values may be text or typed. A FILE is the URI of a stored file, or a Path or bytes for
+    `store_file`; text never names a local file (see `local_files`), since it may come from a
+    trigger. Without `render_typed`, conditions hold and templates stay as they are.
+    """
+    resolver = _Resolver({one.id: one for one in inputs}, given, render_typed, store_file)
+    resolver.variables = dict(variables or {})
+    for one in resolver.inputs.values():
+        resolver.resolve(one)
+    return ResolvedInputs(
+        values=resolver.values,
+        secrets=frozenset(resolver.secrets),
+        disabled=frozenset(name for name, enabled in resolver.enabled.items() if not enabled),
+        problems=tuple(resolver.problems),
     )
 
 
-class DependsOn(_Part):
-    """When an input takes part: all `inputs` are enabled and `condition` renders to true."""
+def local_files(inputs: Iterable[Input], given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return `given` with the text of FILE inputs taken as paths below `folder`, or absolute.
 
-    inputs: tuple[str, ...] = ()
-    condition: str | None = None
-
-
-class Input(_Part):
-    """An input of any type; subclasses add what only their type has."""
-
-    id: Annotated[Text, AfterValidator(_id)]
-    type: str
-    description: str | None = None
-    display_name: Text | None = None
-    required: bool = True
-    defaults: Any = None
-    prefill: Any = None
-    depends_on: DependsOn | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _old_names(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "name" in data and "id" not in data:
-            return {("id" if key == "name" else key): value for key, value in data.items()}
-        if isinstance(data, dict) and "name" in data:
-            return {key: value for key, value in data.items() if key != "name"}
-        return data
-
-    @model_validator(mode="after")
-    def _check_defaults(self) -> Input:
-        if self.defaults is not None and self.prefill is not None:
-            raise _problem("has both `defaults` and `prefill`: only one of them is possible")
-        for name in ("defaults", "prefill"):
-            value = getattr(self, name)
-            if value is not None and not has_template(value):
-                try:
-                    self.check_default(value)
-                except InputRejected as error:
-                    raise _problem(f"has a value in `{name}` that it refuses: {error}") from None
-        return self
-
-    def check_default(self, value: Any) -> None:
-        """Raise InputRejected for a default that would never be accepted."""
-        self.read(value)
-
-    def read(self, value: Any) -> Any:
-        """Return the value the execution gets for a given one, text or typed.
-
-        Raise InputRejected with the reason.
-        """
-        return CONVERTERS[self.type](value)
+    For values that the person at the keyboard wrote, and for nothing else.
+    """
+    files = {one.id for one in inputs if isinstance(one, FileInput)}
+    return {
+        name: folder / value
+        if name in files and isinstance(value, str) and not value.startswith(FILE_SCHEMES)
+        else value
+        for name, value in given.items()
+    }
 
 
-class StringInput(Input):
-    """STRING and SECRET: text that may have to match a pattern as a whole."""
-
-    validator: Pattern | None = None
-
-    def read(self, value: Any) -> str:
-        text = text_value(value)
-        if self.validator is not None and not re.fullmatch(self.validator, text):
-            raise InputRejected(f"it must match the pattern `{self.validator}`")
-        return text
-
-
-class IntInput(Input):
-    min: int | None = None
-    max: int | None = None
-
-    def read(self, value: Any) -> int:
-        return _within(int_value(value), self.min, self.max, str)
+def output_value(output: FlowOutput, value: Any) -> Any:
+    """Read a rendered flow output as its type; raise InputRejected if it does not fit."""
+    if value is None:
+        if output.required:
+            raise InputRejected("missing required output")
+        return None
+    if output.type in ("ARRAY", "MULTISELECT"):
+        found = json_value(value)
+        if not isinstance(found, (list, tuple)):
+            raise InputRejected(f"Expected `{output.type}` but received `{text_value(value)}`")
+        return list(found)
+    return CONVERTERS[output.type](value)
 
 
-class FloatInput(Input):
-    min: float | None = None
-    max: float | None = None
+@dataclass(slots=True)
+class _Resolver:
+    inputs: Mapping[str, Input]
+    given: Mapping[str, Any]
+    render_typed: RenderTyped | None
+    store_file: StoreFile | None
+    variables: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    enabled: dict[str, bool] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set)
+    problems: list[InputProblem] = field(default_factory=list)
 
-    def read(self, value: Any) -> float:
-        return _within(float_value(value), self.min, self.max, text_value)
-
-
-class PlainInput(Input):
-    """Types with nothing of their own to check."""
-
-
-def _check(parse: Any) -> BeforeValidator:
-    def check(value: Any) -> Any:
+    def resolve(self, one: Input) -> None:
+        if one.id in self.enabled:
+            return
+        self.enabled[one.id] = False  # what depends on itself stays disabled
+        for other in one.depends_on.inputs if one.depends_on else ():
+            if other in self.inputs:
+                self.resolve(self.inputs[other])
+        if not self._is_enabled(one):
+            return
+        self.enabled[one.id] = True
+        raw = self._raw(one)
         try:
-            return parse(value)
-        except InputRejected as error:
-            raise _problem(str(error)) from None
+            if raw is None:
+                raw = self._render(one.defaults)
+            value = self._read(self._with_values(one), raw)
+        except (InputRejected, KestraDagsterError) as error:
+            shown = MASK if one.type == "SECRET" and raw is not None else text_value(raw)
+            self._reject(one, str(error), shown)
+            return
+        if one.type == "SECRET" and value:
+            self.secrets.add(one.id)
+        _nest(self.values, one.id.split("."), value)
 
-    return BeforeValidator(check)
+    def _is_enabled(self, one: Input) -> bool:
+        depends = one.depends_on
+        if depends is None:
+            return True
+        if not all(self.enabled.get(other, False) for other in depends.inputs):
+            return False
+        if depends.condition is None or self.render_typed is None:
+            return True
+        try:
+            return self._render(depends.condition) in (True, "true")
+        except KestraDagsterError as error:
+            self._reject(one, f"its condition cannot be rendered: {error}", depends.condition)
+            return False
 
-
-Instant = Annotated[datetime, _check(parse_instant)]
-
-
-class DateTimeInput(Input):
-    after: Instant | None = None
-    before: Instant | None = None
-
-    def read(self, value: Any) -> str:
-        found = parse_instant(value)
-        _between(found, self.after, self.before, instant_text)
-        return instant_text(found)
-
-
-class DateInput(Input):
-    after: Annotated[Any, _check(parse_date)] = None
-    before: Annotated[Any, _check(parse_date)] = None
-
-    def read(self, value: Any) -> str:
-        found = parse_date(value)
-        _between(found, self.after, self.before, str)
-        return found.isoformat()
-
-
-class TimeInput(Input):
-    after: Annotated[Any, _check(parse_time)] = None
-    before: Annotated[Any, _check(parse_time)] = None
-
-    def read(self, value: Any) -> str:
-        found = parse_time(value)
-        _between(found, self.after, self.before, time_text)
-        return time_text(found)
-
-
-class DurationInput(Input):
-    min: Annotated[Any, _check(parse_span)] = None
-    max: Annotated[Any, _check(parse_span)] = None
-
-    def read(self, value: Any) -> str:
-        found = parse_span(value)
-        if self.min is not None and found < self.min:
-            raise InputRejected(f"It must be more than `{duration_text(self.min)}`")
-        if self.max is not None and found > self.max:
-            raise InputRejected(f"It must be less than `{duration_text(self.max)}`")
-        return duration_text(found)
-
-
-class SelectInput(Input):
-    """SELECT and ENUM: one of `values`, which `expression` may compute."""
-
-    values: tuple[Text, ...] | None = None
-    expression: str | None = None
-    allow_custom_value: bool = False
-    is_radio: bool = False
-    auto_select_first: bool = False
-
-    @model_validator(mode="after")
-    def _check_values(self) -> SelectInput:
-        return _check_choice(self)
-
-    def read(self, value: Any) -> str:
-        text = text_value(value)
-        self._check_one(text)
-        return text
-
-    def _check_one(self, text: str) -> None:
-        if self.values is not None and not self.allow_custom_value and text not in self.values:
-            raise InputRejected(f"it must match the values `[{', '.join(self.values)}]`")
-
-
-class MultiSelectInput(Input):
-    values: tuple[Text, ...] | None = None
-    expression: str | None = None
-    item_type: str = "STRING"
-    allow_custom_value: bool = False
-    auto_select_first: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _old_options(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "options" in data and "values" not in data:
-            return {("values" if key == "options" else key): item for key, item in data.items()}
-        return data
-
-    @model_validator(mode="after")
-    def _check_values(self) -> MultiSelectInput:
-        _check_item_type(self.item_type)
-        return _check_choice(self)
-
-    def read(self, value: Any) -> list[Any]:
-        found = list_value(value, self.item_type, "MULTISELECT")
-        if self.values is not None and not self.allow_custom_value:
-            for item in found:
-                if text_value(item) not in self.values:
-                    values = ", ".join(self.values)
-                    raise InputRejected(f"it must match the values `[{values}]`")
+    def _raw(self, one: Input) -> Any:
+        if one.id in self.given:
+            return self.given[one.id]
+        found: Any = self.given
+        for part in one.id.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
         return found
 
+    def _read(self, one: Input, raw: Any) -> Any:
+        if raw is None and isinstance(one, (SelectInput, MultiSelectInput)):
+            first = one.values[0] if one.auto_select_first and one.values else None
+            raw = [first] if first is not None and isinstance(one, MultiSelectInput) else first
+        if raw is None:
+            if one.required:
+                raise InputRejected("missing required input")
+            return None
+        if isinstance(one, FileInput):
+            return self._file(one, raw)
+        return one.read(raw)
 
-class ArrayInput(Input):
-    item_type: str
+    def _with_values(self, one: Input) -> Input:
+        """Give an input its values where an expression computes them."""
+        if not isinstance(one, (SelectInput, MultiSelectInput)) or one.expression is None:
+            return one
+        if self.render_typed is None:
+            return one
+        found = json_value(self._render(one.expression))
+        if not isinstance(found, (list, tuple)):
+            raise InputRejected(f"its expression must render to a list, not to `{found}`")
+        return one.model_copy(update={"values": tuple(map(text_value, found))})
 
-    @model_validator(mode="after")
-    def _check_item(self) -> ArrayInput:
-        _check_item_type(self.item_type)
-        return self
+    def _file(self, one: FileInput, raw: Any) -> str:
+        if isinstance(raw, str) and raw.startswith(FILE_SCHEMES):
+            one.check_name(raw)
+            return raw
+        if isinstance(raw, bytes):
+            name = one.id + (one.extension or ".upl")
+        elif isinstance(raw, Path):
+            if not raw.is_file():
+                raise InputRejected("there is no such file")
+            name = raw.name
+        else:
+            schemes = ", ".join(f"`{scheme}`" for scheme in FILE_SCHEMES)
+            raise InputRejected(f"Expected the URI of a stored file ({schemes})")
+        one.check_name(name)
+        if self.store_file is None:
+            raise InputRejected("files cannot be stored here")
+        return self.store_file(raw, name)
 
-    def read(self, value: Any) -> list[Any]:
-        return list_value(value, self.item_type, "ARRAY")
+    def _render(self, value: Any) -> Any:
+        if self.render_typed is None or not has_template(value):
+            return value
+        return self.render_typed(value, {**self.variables, "inputs": self.values})
 
-
-class FileInput(Input):
-    """A file of the internal storage; `resolve_inputs` stores what comes from outside."""
-
-    extension: str | None = None
-    accept: str | None = None
-    allowed_file_extensions: tuple[str, ...] = ()
-
-    def check_default(self, value: Any) -> None:
-        if not isinstance(value, str) or not value.startswith(_FILE_SCHEMES):
-            raise InputRejected(
-                "no `defaults` can be set for inputs of type 'FILE' but the URI of a stored file "
-                "(`kestra://`, `nsfile://`, `file://`)"
-            )
-
-    def check_name(self, name: str) -> None:
-        """Raise InputRejected for a file name with an extension that is not wanted."""
-        allowed = self.allowed_file_extensions
-        wanted = tuple(f".{extension.lstrip('.')}".lower() for extension in allowed)
-        if wanted and not name.lower().endswith(wanted):
-            raise InputRejected(f"its extension must be one of `[{', '.join(wanted)}]`")
-
-
-def _check_item_type(item_type: str) -> None:
-    if item_type in ("ARRAY", "MULTISELECT"):
-        raise _problem(f"`itemType` cannot be `{item_type}`")
-    if item_type not in CONVERTERS:
-        raise _problem(f"has an unknown `itemType`: `{item_type}`")
-
-
-def _check_choice(found: Any) -> Any:
-    if found.values is None and found.expression is None:
-        raise _problem("needs `values` or `expression`")
-    if found.values is not None and found.expression is not None:
-        raise _problem("has both `values` and `expression`: only one of them is possible")
-    return found
-
-
-def _within(value: Any, low: Any, high: Any, show: Any) -> Any:
-    if low is not None and value < low:
-        raise InputRejected(f"it must be more than `{show(low)}`")
-    if high is not None and value > high:
-        raise InputRejected(f"it must be less than `{show(high)}`")
-    return value
+    def _reject(self, one: Input, reason: str, shown: str) -> None:
+        message = f"Invalid input for `{one.id}`, {reason}, but received `{shown}`"
+        self.problems.append(InputProblem(one.id, message))
 
 
-def _between(value: Any, after: Any, before: Any, show: Any) -> None:
-    if after is not None and value < after:
-        raise InputRejected(f"it must be after `{show(after)}`")
-    if before is not None and value > before:
-        raise InputRejected(f"it must be before `{show(before)}`")
-
-
-INPUT_TYPES: Mapping[str, type[Input]] = {
-    name: model
-    for model, names in (
-        (StringInput, "STRING SECRET"),
-        (IntInput, "INT"),
-        (FloatInput, "FLOAT"),
-        (PlainInput, "BOOL BOOLEAN JSON YAML URI EMAIL"),
-        (DateTimeInput, "DATETIME"),
-        (DateInput, "DATE"),
-        (TimeInput, "TIME"),
-        (DurationInput, "DURATION"),
-        (SelectInput, "SELECT ENUM"),
-        (MultiSelectInput, "MULTISELECT"),
-        (ArrayInput, "ARRAY"),
-        (FileInput, "FILE"),
-    )
-    for name in names.split()
-}
-"""Every type of input, by its name."""
-
-AnyInput = Annotated[Input, by_type("input", INPUT_TYPES.get)]
-"""An input of the type that its map names."""
+def _nest(values: dict[str, Any], parts: list[str], value: Any) -> None:
+    for part in parts[:-1]:
+        below = values.setdefault(part, {})
+        if not isinstance(below, dict):
+            below = values[part] = {}
+        values = below
+    values[parts[-1]] = value

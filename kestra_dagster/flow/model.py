@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from kestra_dagster.flow.conditions import Condition
-    from kestra_dagster.flow.inputs import Input
+    from kestra_dagster.flow.input_types import Input
     from kestra_dagster.flow.task_types import TaskSpec
     from kestra_dagster.flow.triggers import Trigger
 

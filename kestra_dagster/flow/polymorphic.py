@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, PlainValidator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
+from kestra_dagster.flow.validation import suggest
 
-def by_type(what: str, choose: Callable[[str], type[BaseModel] | None]) -> PlainValidator:
-    """Validate a map with the model that `choose` finds for its `type`."""
+
+def by_type(
+    what: str,
+    models: Callable[[], Mapping[str, type[BaseModel]]],
+    canonical: Callable[[str], str] = str,
+) -> PlainValidator:
+    """Validate a map with the model that `models` holds for its `type`; `what` is for messages."""
 
     def read(value: Any, info: ValidationInfo) -> BaseModel:
         if isinstance(value, BaseModel):
@@ -21,9 +27,12 @@ def by_type(what: str, choose: Callable[[str], type[BaseModel] | None]) -> Plain
         name = value.get("type")
         if name is None:
             raise PydanticCustomError("missing_type", "no type")
-        model = choose(name) if isinstance(name, str) else None
+        table = models()
+        model = table.get(canonical(name)) if isinstance(name, str) else None
         if model is None:
-            raise PydanticCustomError("unknown_type", "unknown", {"type": str(name), "what": what})
+            hint = suggest(str(name), table) or f"known are: {', '.join(table)}"
+            context = {"type": str(name), "what": what, "hint": hint}
+            raise PydanticCustomError("unknown_type", "unknown", context)
         return model.model_validate(value, context=info.context)
 
     return PlainValidator(read)

@@ -86,11 +86,11 @@ RETRY_TYPES: dict[str, type[RetrySpec]] = {
     "random": RandomRetry,
 }
 
-AnyRetry = Annotated[RetrySpec, by_type("retry", RETRY_TYPES.get)]
+AnyRetry = Annotated[RetrySpec, by_type("retry", lambda: RETRY_TYPES)]
 """A retry policy of the type that its map names."""
 
 
 def _less(name: str, value: timedelta, other: str, limit: timedelta | None) -> None:
     if limit is not None and value > limit:
         why = f"'{name}' must be less than '{other}' but is {duration_text(value)}"
-        raise PydanticCustomError("retry", "{why}", {"why": why})
+        raise PydanticCustomError("retry", "{why}", {"why": why, "at": name})

@@ -33,8 +33,8 @@ from kestra_dagster.flow.validation import check_list, check_map, validate
 from kestra_dagster.flow.windows import ExecutionWhere, FlowWindow, TimeWindow
 
 
-def _problem(reason: str) -> PydanticCustomError:
-    return PydanticCustomError("trigger", "{why}", {"why": reason})
+def _problem(reason: str, at: str | None = None) -> PydanticCustomError:
+    return PydanticCustomError("trigger", "{why}", {"why": reason, **({"at": at} if at else {})})
 
 
 def _timezone(value: str) -> str:
@@ -96,7 +96,7 @@ class Schedule(TriggerSpec):
     def _check(self) -> Schedule:
         reason = cron_problem(self.cron, self.with_seconds)
         if reason:
-            raise _problem(f"has an invalid cron expression `{self.cron}`: {reason}")
+            raise _problem(f"is an invalid cron expression, `{self.cron}`: {reason}", at="cron")
         return self
 
 
@@ -170,7 +170,7 @@ class FlowTrigger(TriggerSpec):
     @model_validator(mode="after")
     def _check(self) -> FlowTrigger:
         if (self.mode == "AT_LEAST") != (self.min_satisfied is not None):
-            raise _problem("takes `minSatisfied` with `mode: AT_LEAST`, and only then")
+            raise _problem("goes with `mode: AT_LEAST`, and only with it", at="minSatisfied")
         return self
 
 

@@ -147,6 +147,10 @@ def _report(
         at = value_mark(report.source, (*path, *place, "type"))
         report.add("KD015", (*path, *place), at=at, **context)
         return
+    at_property = first.get("ctx", {}).get("at")
+    if at_property:
+        place = (*place, at_property)
+        name = _dotted(place)
     value = _value_at(data, place)
     said = list(dict.fromkeys(_reason(problem) for problem in problems))
     if all(reason.startswith("should be ") for reason in said):
