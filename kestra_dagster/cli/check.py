@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from kestra_dagster.cli.values import to_json
+
+if TYPE_CHECKING:
+    from kestra_dagster.flow.diagnostics import Diagnostic
+    from kestra_dagster.flow.input_types import Input
+    from kestra_dagster.flow.model import Flow, Source
 
 
 @click.command()
@@ -21,37 +25,36 @@ def check(paths: tuple[Path, ...], as_json: bool) -> None:
     Exit code 0 if no error was found (there may be warnings), 2 if any was.
     """
     import kestra_dagster as kd
-    from kestra_dagster.flow.diagnostics import format_diagnostics, has_errors
+    from kestra_dagster.flow.diagnostics import has_errors
 
     found = [finding for path in paths for finding in kd.check(path)]
     if as_json:
         click.echo(to_json([finding.to_dict() for finding in found], indent=2))
-    elif found:
-        click.echo(format_diagnostics(found))
     else:
-        click.echo("No problems found.")
+        click.echo(_report(found) if found else "No problems found.")
     sys.exit(2 if has_errors(found) else 0)
 
 
-@dataclass(frozen=True)
-class FlowFile:
-    """A file that says it is a flow; the rest of it may be wrong."""
+def _report(found: list[Diagnostic]) -> str:
+    from kestra_dagster.flow.diagnostics import format_diagnostics
 
-    file: Path
-    id: str
-    namespace: str
-    description: str
+    sources = [_source(file) for file in dict.fromkeys(finding.file for finding in found)]
+    counts = {
+        severity: sum(finding.severity == severity for finding in found)
+        for severity in ("error", "warning", "info")
+    }
+    total = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
+    return f"{format_diagnostics(found, sources)}\n\n{total}"
 
 
-def flow_files(folder: Path) -> Iterator[FlowFile]:
-    """Yield the flows of a folder by file name, with what their files say at the top."""
-    from kestra_dagster.flow.reader import read_document
+def _source(file: str) -> Source:
+    from kestra_dagster.flow.model import Source
 
-    for file in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
-        data = read_document(file.read_text(encoding="utf-8"), str(file))[0].data or {}
-        if "id" in data and "tasks" in data:
-            about = str(data.get("description") or "").strip().partition("\n")[0]
-            yield FlowFile(file, str(data["id"]), str(data.get("namespace", "")), about)
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        text = ""
+    return Source(file, text, {})
 
 
 @click.command("list")
@@ -64,17 +67,38 @@ def flow_files(folder: Path) -> Iterator[FlowFile]:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the flows as a JSON list.")
 def list_flows(folder: Path, as_json: bool) -> None:
-    """List the flows of a folder."""
-    found = list(flow_files(folder))
-    if as_json:
-        click.echo(to_json([vars(flow) for flow in found], indent=2))
-        return
-    from rich.console import Console
-    from rich.table import Table
+    """List the flows of a folder that can run."""
+    from kestra_dagster.flow.diagnostics import has_errors
+    from kestra_dagster.flow.loader import load_folder
+    from kestra_dagster.tasks.registry import default_registry
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("FLOW", "NAMESPACE", "FILE", "DESCRIPTION"):
-        table.add_column(heading, overflow="fold")
-    for flow in found:
-        table.add_row(flow.id, flow.namespace, str(flow.file), flow.description)
-    Console().print(table)
+    loaded = load_folder(folder, default_registry())
+    if as_json:
+        click.echo(to_json([_summary(flow) for flow in loaded.flows], indent=2))
+        return
+    for flow in loaded.flows:
+        click.echo(f"{click.style(flow.id, bold=True)}  {flow.namespace}  {flow.file}")
+        if about := (flow.description or "").strip():
+            click.echo(f"    {' '.join(about.split())}")
+        for one in flow.inputs:
+            optional = "" if _required(one) else ", optional"
+            click.echo(f"    -i {one.id}=...  {one.type}{optional}")
+    if has_errors(loaded.diagnostics):
+        click.echo(f"Some files cannot be used: kestra-dagster check {folder}", err=True)
+
+
+def _required(one: Input) -> bool:
+    return one.required and one.defaults is None
+
+
+def _summary(flow: Flow) -> dict[str, object]:
+    return {
+        "id": flow.id,
+        "namespace": flow.namespace,
+        "revision": flow.revision,
+        "file": str(flow.file),
+        "description": flow.description,
+        "inputs": [
+            {"id": one.id, "type": one.type, "required": _required(one)} for one in flow.inputs
+        ],
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from kestra_dagster.cli.values import read_map, read_pairs, to_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from kestra_dagster.flow.model import Flow
     from kestra_dagster.runtime.result import RunResult
 
 
@@ -69,14 +71,14 @@ def run(
     import kestra_dagster as kd
     from kestra_dagster.cli.progress import Progress
 
-    inputs: dict[str, Any] = read_map(file) if file else {}
-    inputs |= read_pairs(pairs)
+    loaded = kd.load(flow, folder)
+    inputs = _inputs(loaded, (read_map(file) if file else {}) | read_pairs(pairs))
     console = Console(soft_wrap=True, highlight=False, quiet=as_json)
     with ExitStack() as stack:
         if engine == "dagster" or local:
             _enter_services(stack, database=engine == "dagster", s3=local)
         result = kd.run_flow(
-            flow,
+            loaded,
             inputs,
             flows=folder,
             engine=engine,
@@ -87,6 +89,23 @@ def run(
     else:
         show(result, console)
     sys.exit(0 if result.succeeded else 1)
+
+
+def _inputs(flow: Flow, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs to run with: names are checked, FILE inputs are paths from here."""
+    from difflib import get_close_matches
+
+    from kestra_dagster.flow.inputs import local_files
+
+    known = [one.id for one in flow.inputs]
+    for name in given:
+        if not any(one == name or one.startswith(f"{name}.") for one in known):
+            close = get_close_matches(name, known, 1)
+            raise click.UsageError(
+                f"the flow `{flow.id}` has no input `{name}`"
+                + (f"; did you mean `{close[0]}`?" if close else "")
+            )
+    return local_files(flow.inputs, given, Path.cwd())
 
 
 def _enter_services(stack: ExitStack, *, database: bool, s3: bool) -> None:
