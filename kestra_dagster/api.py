@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kestra_dagster.errors import TerminalError
+
 if TYPE_CHECKING:
     import dagster as dg
 
     from kestra_dagster.flow.diagnostics import Diagnostic
+    from kestra_dagster.flow.loader import LoadedFolder
     from kestra_dagster.flow.model import Flow
     from kestra_dagster.runtime.events import Listener
     from kestra_dagster.runtime.result import RunResult
 
-HOME = Path(".dagster_home")
+
+class FlowNotFound(TerminalError):
+    """No flow goes by that name."""
 
 
 def run_flow(
@@ -29,8 +34,8 @@ def run_flow(
 ) -> RunResult:
     """Run a flow to its end and return the result.
 
-    `flow` is a file, the id of a flow in the folder `flows`, or a loaded flow. The engine `dagster` makes
-    a run on `instance` (default: DAGSTER_HOME, else `.dagster_home/`), `inline` needs no instance.
+    `flow` is a file, the id of a flow in the folder `flows`, or a loaded flow. The engine `dagster`
+    makes a run on `instance` (default: DAGSTER_HOME, else `.dagster_home/`), `inline` needs none.
     Raise FlowInvalid or InputsInvalid before anything runs; a failed execution is a result.
     """
     loaded = load(flow, flows)
@@ -41,13 +46,13 @@ def run_flow(
         return run_inline(
             loaded, default_registry(), inputs or {}, listener=on_event, labels=labels
         )
-    from kestra_dagster.orchestration.run import default_instance, run_on_dagster
+    from contextlib import ExitStack
 
-    if instance is not None:
-        return run_on_dagster(
-            loaded, inputs or {}, instance=instance, listener=on_event, labels=labels
-        )
-    with default_instance(HOME) as opened:
+    from kestra_dagster.orchestration.instances import default_instance
+    from kestra_dagster.orchestration.run import run_on_dagster
+
+    with ExitStack() as stack:
+        opened = instance or stack.enter_context(default_instance(Path.cwd()))
         return run_on_dagster(
             loaded, inputs or {}, instance=opened, listener=on_event, labels=labels
         )
@@ -55,7 +60,6 @@ def run_flow(
 
 def load(flow: str | Path | Flow, flows: str | Path | None = None) -> Flow:
     """Return a flow by file or by id in the folder `flows`; raise FlowInvalid with diagnostics."""
-    from kestra_dagster.flow.diagnostics import FlowInvalid
     from kestra_dagster.flow.loader import load_flow, load_folder
     from kestra_dagster.flow.model import Flow
     from kestra_dagster.tasks.registry import default_registry
@@ -65,13 +69,33 @@ def load(flow: str | Path | Flow, flows: str | Path | None = None) -> Flow:
     types = default_registry()
     path = Path(flow)
     if path.is_file():
-        loaded = load_flow(path, types)
-        if loaded.flow is None:
-            raise FlowInvalid(loaded.diagnostics, [loaded.source] if loaded.source else [])
-        return loaded.flow
-    from kestra_dagster.flow.lookup import by_id
+        return load_flow(path, types).require()
+    return _by_id(str(flow), Path(flows or "flows"), load_folder(Path(flows or "flows"), types))
 
-    return by_id(str(flow), load_folder(Path(flows or "flows"), types))
+
+def _by_id(wanted: str, folder: Path, loaded: LoadedFolder) -> Flow:
+    """Find a flow by `id` or `namespace.id`, or say what there is instead."""
+    from difflib import get_close_matches
+
+    from kestra_dagster.flow.diagnostics import FlowInvalid
+
+    found = [flow for flow in loaded.flows if wanted in (flow.id, f"{flow.namespace}.{flow.id}")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(f"`{flow.namespace}.{flow.id}`" for flow in found)
+        raise FlowNotFound(f"`{wanted}` is the id of several flows; choose one of {names}")
+    broken = [source for source in loaded.sources if Path(source.file).stem == wanted]
+    if broken:
+        files = {source.file for source in broken}
+        raise FlowInvalid([item for item in loaded.diagnostics if item.file in files], broken)
+    known = [flow.id for flow in loaded.flows]
+    close = get_close_matches(wanted, known, n=1)
+    hint = f"; did you mean `{close[0]}`?" if close else ""
+    there = ", ".join(f"`{name}`" for name in sorted(known)[:12]) or "no flow"
+    raise FlowNotFound(
+        f"there is no file and no flow `{wanted}` in `{folder}`{hint} (it holds {there})"
+    )
 
 
 def render(

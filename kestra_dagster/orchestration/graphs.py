@@ -1,7 +1,8 @@
 """A plan as Dagster graphs: steps are ops, groups are nested graphs, gates are their inputs.
 
-A term of a gate is one `Nothing` input: several signals make it a fan-in (an OR), several terms several
-inputs (an AND). Signals and terms cross the border of a graph as mapped outputs and inputs.
+A term of a gate is one `Nothing` input: several signals make it a fan-in (an OR), several terms
+make several inputs (an AND). Signals and terms cross the border of a graph as mapped outputs and
+inputs.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _describe(item: Input) -> str:
 
 
 def to_config(flow: Flow, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return run config for inputs given by id (dots or nested); secrets only say that they are held.
+    """Return run config for inputs by id (dots or nested); secrets only say that they are held.
 
     Values keep the form they were given in where config takes it, and are read as the input's type
     where not (`"3"` for an INT). An id no input has is dropped, as in Kestra.

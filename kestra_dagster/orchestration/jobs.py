@@ -1,4 +1,4 @@
-"""A flow as a Dagster job: nested graphs, flat typed config, tags, the source for people to read."""
+"""A flow as a Dagster job: nested graphs, flat typed config, tags, the source to read."""
 
 from __future__ import annotations
 
@@ -20,9 +20,16 @@ from kestra_dagster.plan.compile import compile_flow
 
 
 def build_job(
-    flow: Flow, types: TaskTypes, *, name_template: str = DEFAULT_JOB_NAME
+    flow: Flow,
+    types: TaskTypes,
+    *,
+    name_template: str = DEFAULT_JOB_NAME,
+    quiet: bool = False,
 ) -> dg.JobDefinition:
-    """Return the job of a flow; its run config is the flow's inputs and nothing else."""
+    """Return the job of a flow; its run config is the flow's inputs and nothing else.
+
+    `quiet` keeps its log off the console, for a caller that shows progress itself.
+    """
     plan = compile_flow(flow)
     name = job_name(flow, name_template)
     return build_graph(plan, name, build_op).to_job(
@@ -30,7 +37,9 @@ def build_job(
         description=_description(flow),
         resource_defs={RESOURCE: execution_resource(plan, types)},
         executor_def=threaded_executor,
-        config=dg.ConfigMapping(config_fn=_to_resource, config_schema=input_fields(flow)),
+        config=dg.ConfigMapping(
+            config_fn=_quietly if quiet else _to_resource, config_schema=input_fields(flow)
+        ),
         tags=flow_tags(flow),
         metadata=_metadata(flow),
     )
@@ -38,6 +47,11 @@ def build_job(
 
 def _to_resource(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {"resources": {RESOURCE: {"config": {"inputs": inputs}}}}
+
+
+def _quietly(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    console = {"console": {"config": {"log_level": "CRITICAL"}}}
+    return {**_to_resource(inputs), "loggers": console}
 
 
 def _source(flow: Flow) -> str:

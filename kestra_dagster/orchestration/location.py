@@ -21,7 +21,7 @@ FLOWS_VARIABLE = "KESTRA_DAGSTER_FLOWS"
 
 
 def flows_folder() -> Path:
-    """Return the folder of flows: KESTRA_DAGSTER_FLOWS, else `flows/` here or beside the package."""
+    """Return KESTRA_DAGSTER_FLOWS, else the folder `flows/` here or beside the package."""
     chosen = os.environ.get(FLOWS_VARIABLE)
     if chosen:
         return Path(chosen)
@@ -45,7 +45,7 @@ def flow_definitions(
 
 
 def distinct(flows: Sequence[Flow], name_template: str) -> tuple[list[Flow], list[Diagnostic]]:
-    """Leave out the flows whose job names clash, with a diagnostic on each that names the others."""
+    """Leave out flows whose job names clash; a diagnostic on each names the others."""
     named: defaultdict[str, list[Flow]] = defaultdict(list)
     for flow in flows:
         named[job_name(flow, name_template)].append(flow)

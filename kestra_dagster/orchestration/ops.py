@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -51,7 +51,7 @@ def build_op(step: Step, name: str, inputs: list[str]) -> dg.OpDefinition:
 
 
 def _compute(step: Step) -> Callable[..., Iterator[Any]]:
-    def compute(context: dg.OpExecutionContext, _inputs: Mapping[str, Any]) -> Iterator[Any]:
+    def compute(context, _inputs) -> Iterator[Any]:  # Dagster refuses annotations it cannot name
         execution: Execution = getattr(context.resources, RESOURCE)
         forget = termination(context.run_id).on_cancel(
             lambda: execution.cancel.cancel("the run was terminated")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from kestra_dagster.errors import KestraDagsterError
+from kestra_dagster.flow.loader import load_flow
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.orchestration.input_config import to_config
 from kestra_dagster.orchestration.jobs import build_job
@@ -18,6 +18,7 @@ from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.open import check_inputs
 from kestra_dagster.runtime.result import RunResult, result_of
 from kestra_dagster.runtime.secrets import Masker
+from kestra_dagster.tasks.registry import default_registry
 
 
 class RunNotStarted(KestraDagsterError):
@@ -39,7 +40,9 @@ def run_on_dagster(
     check_inputs(flow, given, Masker())
     opened = Session(listener=listener, held=dict(given), labels=labels or {})
     job = dg.build_reconstructable_job(
-        __name__, "flow_job", reconstructable_args=(flow.source.file, flow.source.text)
+        __name__,
+        "flow_job",
+        reconstructable_kwargs={"file": flow.source.file, "text": flow.source.text},
     )
     with session(opened) as key:
         result = dg.execute_job(
@@ -64,22 +67,5 @@ def _why(result: dg.JobExecutionResult) -> str:
 @lru_cache(maxsize=64)
 def flow_job(file: str, text: str) -> dg.JobDefinition:
     """Return the job of a flow given as text (what Dagster calls to build the job again)."""
-    from kestra_dagster.flow.diagnostics import FlowInvalid
-    from kestra_dagster.flow.loader import load_flow
-    from kestra_dagster.tasks.registry import default_registry
-
     types = default_registry()
-    loaded = load_flow(text, types, file=file)
-    if loaded.flow is None:
-        raise FlowInvalid(loaded.diagnostics, [loaded.source] if loaded.source else [])
-    return build_job(loaded.flow, types)
-
-
-def default_instance(home: Path) -> dg.DagsterInstance:
-    """Return the instance of DAGSTER_HOME, else the one under `home`, made when missing."""
-    import os
-
-    if os.environ.get("DAGSTER_HOME"):
-        return dg.DagsterInstance.get()
-    home.mkdir(parents=True, exist_ok=True)
-    return dg.DagsterInstance.local_temp(str(home.resolve()))
+    return build_job(load_flow(text, types, file=file).require(), types, quiet=True)

@@ -49,7 +49,7 @@ class Step:
     - choice: the condition of an If or Switch, or the `runIf` of a flowable; emits the branch taken
     - body: a flowable whose children are known only at run time, run by the in-step interpreter
     - join: nothing; emits `success`, so that an AND becomes one signal
-    - end: settles the execution (final state, flow outputs), raises if it failed and nothing follows
+    - end: settles the execution (state, flow outputs), raises if it failed and nothing follows
     - verdict: after `afterExecution`, raises if the execution failed
 
     `key` is the path of task ids joined by "/", unique in the flow. `signals` are the names it may

@@ -44,7 +44,7 @@ class CancelToken:
             callback()
 
     def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Run `callback` when cancelled (at once if it already is); return a function that forgets it."""
+        """Run `callback` when cancelled, at once if it is; return a function that forgets it."""
         with self._lock:
             if not self._event.is_set():
                 key = self._next

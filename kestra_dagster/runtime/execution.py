@@ -8,7 +8,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from kestra_dagster import expressions
-from kestra_dagster.errors import KestraDagsterError
+from kestra_dagster.errors import KestraDagsterError, TerminalError
+from kestra_dagster.flow.input_values import InputRejected
+from kestra_dagster.flow.inputs import output_value
 from kestra_dagster.flow.model import Flow, Task
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.plan.places import places
@@ -36,8 +38,8 @@ _SEVERITY = {"ERROR": 3, "WARN": 2, "INFO": 1, "DEBUG": 0, "TRACE": -1}
 class Execution:
     """Hold what the steps of one execution share; thread-safe.
 
-    `inputs` are the resolved inputs, nested by dots; `trigger` is what started it. `adopted` names the
-    executions (nearest last) whose task runs count as this one's until it runs them again.
+    `inputs` are the resolved inputs, nested by dots; `trigger` is what started it. `adopted` names
+    the executions (nearest last) whose task runs count as this one's until it runs them again.
     """
 
     def __init__(
@@ -215,14 +217,16 @@ class Execution:
 
     def _flow_outputs(self) -> Mapping[str, Any]:
         from kestra_dagster.runtime.host import ExecutionHost
-        from kestra_dagster.runtime.outputs import typed_output
 
         variables = self.variables()
         host = ExecutionHost(self)
         rendered = {}
         for output in self.flow.outputs:
             value = expressions.render_value(output.value, variables, host)
-            rendered[output.id] = typed_output(output, value)
+            try:
+                rendered[output.id] = output_value(output, value)
+            except InputRejected as error:
+                raise TerminalError(f"`{output.id}`: {error}") from None
         return rendered
 
     def error_logs(self) -> list[LogLine]:

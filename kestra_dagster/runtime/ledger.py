@@ -23,8 +23,8 @@ UNCOUNTED = ("errors", "afterExecution")
 class Ledger:
     """Record task runs; thread-safe.
 
-    Only what ran by itself is written to the journal. A flowable's run begins with its first child and
-    its state follows from its children, plus what was published for it (a condition, a count).
+    Only what ran by itself is written to the journal. A flowable's run begins with its first child
+    and its state follows from its children, plus what was published for it (a condition, a count).
     """
 
     def __init__(self, places: Mapping[str, Place], journal: Journal) -> None:
@@ -68,8 +68,8 @@ class Ledger:
     def end(self, step_key: str, run: TaskRun, *, own_state: bool = False) -> TaskRun:
         """Close a run and write it to the journal.
 
-        `own_state` says that a flowable's state does not follow from its children alone (its condition
-        failed, it was skipped, its loop broke off).
+        `own_state` says that a flowable's state does not follow from its children alone (its
+        condition failed, it was skipped, its loop broke off).
         """
         run = replace(run, ended=run.ended or datetime.now(timezone.utc))
         line = to_line(run)
@@ -158,7 +158,7 @@ class Ledger:
             sequence=sequence if sequence is not None else self._tick(),
             parent_id=run_id(self.places[parent.id].key, parent_loop) if parent else None,
             value=item.value if item else None,
-            iteration=item.index if item else None,
+            iteration=item.number if item else None,
             loop=own,
         )
 

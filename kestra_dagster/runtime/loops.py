@@ -93,7 +93,7 @@ class _Body:
             raise TaskFailed(f"cannot render `{prop}` ({place}): {error}") from error
 
     def render_list(self, prop: str, run: TaskRun) -> list[Any]:
-        """Return the values of a loop: a list whose texts are rendered, or the JSON a text gives."""
+        """Return the values of a loop: a list with its texts rendered, or the JSON of a text."""
         written = self.task.properties.get(prop)
         if isinstance(written, str):
             text = self.render(written, prop, run)

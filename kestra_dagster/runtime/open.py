@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from kestra_dagster import expressions
 from kestra_dagster.errors import TerminalError
-from kestra_dagster.flow.input_resolution import ResolvedInputs, resolve_inputs
+from kestra_dagster.flow.inputs import ResolvedInputs, resolve_inputs
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.events import Listener
@@ -91,18 +90,21 @@ def open_execution(
 
 def _resolve(flow: Flow, given: Mapping[str, Any], masker: Masker, store: Any) -> ResolvedInputs:
     host = BareHost(masker)
-    base = flow_variables(flow)
 
-    def render(value: Any, inputs: Mapping[str, Any]) -> Any:
-        variables = {**base, "inputs": inputs, "vars": flow.variables, "labels": flow.labels}
+    def render(value: Any, variables: Mapping[str, Any]) -> Any:
         return expressions.render_typed(value, variables, host)
 
-    def store_file(source: Path | BinaryIO | bytes, name: str) -> str:
-        return store(source, name)
-
-    resolved = resolve_inputs(flow.inputs, given, render_typed=render, store_file=store_file)
+    resolved = resolve_inputs(
+        flow.inputs,
+        given,
+        render_typed=render,
+        variables={**flow_variables(flow), "vars": flow.variables, "labels": flow.labels},
+        store_file=store,
+    )
     if resolved.problems:
-        raise InputsInvalid(flow, resolved.problems)
+        raise InputsInvalid(flow, [problem.message for problem in resolved.problems])
+    for secret in resolved.secrets:
+        masker.add(str(_at(resolved.values, secret)))
     return resolved
 
 
@@ -115,6 +117,12 @@ def _without(values: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any
             branch = branch.get(folder, {})
         branch.pop(last, None)
     return kept
+
+
+def _at(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values[part]
+    return values
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

@@ -12,11 +12,11 @@ WORST_FIRST = ("KILLED", "FAILED", "WARNING", "PAUSED")
 
 
 class LoopItem(NamedTuple):
-    """The iteration of one enclosing loop: which loop, the value as text, the index from 0."""
+    """The iteration of one enclosing loop: which loop, the value as text, the number from 0."""
 
     task_id: str
     value: str
-    index: int
+    number: int
 
 
 LoopPath = tuple[LoopItem, ...]
@@ -72,7 +72,7 @@ class TaskRun:
 
 
 def worst(states: list[str]) -> str:
-    """Return the state of a flowable from its children's; SKIPPED and CANCELLED count as SUCCESS."""
+    """Return a flowable's state from its children's; SKIPPED and CANCELLED count as SUCCESS."""
     return next((state for state in WORST_FIRST if state in states), "SUCCESS")
 
 

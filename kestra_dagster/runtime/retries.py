@@ -11,8 +11,8 @@ from kestra_dagster.flow.model import Retry
 def next_delay(retry: Retry, attempts: int, first_started: datetime, now: datetime) -> float | None:
     """Return the seconds until the next try after `attempts` failed ones, None for no more.
 
-    No try is planned past `maxDuration` from the first start. As in Kestra 0.21, `exponential` is linear
-    in the attempts, `delayFactor` counts as an integer, and the first retry follows at once.
+    No try is planned past `maxDuration` from the first start. As in Kestra 0.21, `exponential` is
+    linear in the attempts, `delayFactor` counts as an integer, and the first retry follows at once.
     """
     if retry.max_attempts is not None and attempts >= retry.max_attempts:
         return None

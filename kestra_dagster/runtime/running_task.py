@@ -120,7 +120,7 @@ class RunningTask:
 
 
 def rendered_spec(task: Task, context: RunningTask) -> Any:
-    """Return the task's model with its templates rendered; raise TaskMisconfigured naming the place.
+    """Return the task's model with its templates rendered, or raise naming the place.
 
     An expression that fails is raised as ExpressionError would be, with the property and the line
     in front: it may render on the next attempt.

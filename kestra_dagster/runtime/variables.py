@@ -112,9 +112,7 @@ def _parents(task: Task, loop: LoopPath, ledger: Ledger) -> list[dict[str, Any]]
             continue
         entry: dict[str, Any] = {"task": {"id": ancestor.id}}
         if run.value is not None:
-            entry["taskrun"] = {"value": run.value}
-            if run.iteration is not None:
-                entry["taskrun"]["iteration"] = run.iteration
+            entry["taskrun"] = {"value": run.value, "iteration": run.iteration}
         if run.outputs is not None:
             entry["outputs"] = run.outputs
         found.append(entry)

@@ -77,7 +77,8 @@ class Reference:
             return self.sequence(task.branches.get(branch, ()))
         tasks = enabled(task.branches["tasks"])
         if kind == "Parallel":
-            return all([self.task(child) for child in tasks])
+            ended = [self.task(child) for child in tasks]
+            return all(ended)
         if kind == "Dag":
             return self.dag(task, tasks)
         return self.sequence(tasks)
