@@ -18,6 +18,9 @@ def default_instance(project: Path) -> Iterator[dg.DagsterInstance]:
     """
     from kestra_dagster.local.services import environment_set, services
 
-    with services(project, database=True) as running, environment_set(running.environment):
-        with dg.DagsterInstance.get() as instance:
-            yield instance
+    with (
+        services(project, database=True) as running,
+        environment_set(running.environment),
+        dg.DagsterInstance.get() as instance,
+    ):
+        yield instance
