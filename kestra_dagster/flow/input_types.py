@@ -300,7 +300,7 @@ class FileInput(Input):
 
 def _check_item_type(item_type: str) -> None:
     if item_type in ("ARRAY", "MULTISELECT"):
-        raise _problem(f"`itemType` cannot be `{item_type}`", at="itemType")
+        raise _problem(f"cannot be `{item_type}`", at="itemType")
     if item_type not in CONVERTERS:
         raise _problem(f"is not a type of items: `{item_type}`", at="itemType")
 

@@ -13,7 +13,8 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
@@ -40,7 +41,7 @@ class _Rendered:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         schema = handler(source)
-        takes_json = _takes_json(schema)
+        takes_json = _takes_json(source)
 
         def check(value: Any, inner: Any, info: core_schema.ValidationInfo) -> Any:
             raw = info.context is LOAD or (info.context or RUN).get("phase") == "load"
@@ -84,27 +85,26 @@ def _check_around_templates(value: Any, inner: Any) -> Any:
     return value
 
 
-def _takes_json(schema: CoreSchema) -> bool:
+def _takes_json(annotation: Any) -> bool:
     """Say whether text is JSON for this type: a container that has no place for text itself."""
-    kinds = set(_kinds(schema))
-    return bool(kinds & {"list", "dict", "model", "tuple", "set"}) and "str" not in kinds
+    if annotation is Any or annotation is str:
+        return False
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _takes_json(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        parts = [part for part in get_args(annotation) if part is not NoneType]
+        texts = any(_takes_text(part) for part in parts)
+        return not texts and any(_takes_json(part) for part in parts)
+    kind = origin or annotation
+    containers = (BaseModel, list, tuple, set, frozenset, Mapping)
+    return isinstance(kind, type) and issubclass(kind, containers)
 
 
-def _kinds(schema: Any) -> list[str]:
-    kind = schema["type"]
-    if kind in ("union", "tagged-union"):
-        choices = schema["choices"]
-        choices = choices.values() if isinstance(choices, dict) else choices
-        return [
-            found
-            for choice in choices
-            for found in _kinds(choice[0] if isinstance(choice, tuple) else choice)
-        ]
-    if kind == "any":
-        return ["str"]
-    if "schema" in schema and kind not in ("list", "dict", "model", "tuple", "set"):
-        return _kinds(schema["schema"])
-    return [kind]
+def _takes_text(annotation: Any) -> bool:
+    if get_origin(annotation) is Annotated:
+        return _takes_text(get_args(annotation)[0])
+    return annotation is Any or annotation is str
 
 
 def _parsed(text: str) -> Any:

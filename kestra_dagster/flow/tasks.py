@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -24,7 +25,6 @@ from kestra_dagster.flow.validation import (
     check_map,
     describe,
     property_names,
-    suggest,
     validate,
 )
 
@@ -291,16 +291,12 @@ def report_enterprise(data: Mapping[str, Any], path: SourcePath, report: Report)
             report.add("KD020", (*path, name), name=name)
 
 
-def type_hint(name: str, known: Any) -> str:
+def type_hint(name: str, known: Iterable[str]) -> str:
     """Say what could be meant by a type name that is not known."""
     names = list(known)
-    last = name.rpartition(".")[2]
-    same = [other for other in names if other.rpartition(".")[2] == last]
-    near = suggest(name, names)
-    if len(same) == 1 and not (near and near.endswith(f".{last}`?")):
-        near = f"did you mean `{same[0]}`?"
-    if near:
-        return near
+    near = max(names, key=lambda other: _likeness(name, other), default="")
+    if near and _likeness(name, near) > 0:
+        return f"did you mean `{near}`?"
     family = name.rpartition(".")[0]
     siblings = sorted(other for other in names if other.startswith(f"{family}."))
     if siblings:
@@ -309,3 +305,13 @@ def type_hint(name: str, known: Any) -> str:
         "no such plugin is built in; a Python package can bring it by the entry point "
         "`kestra_dagster.tasks`"
     )
+
+
+def _likeness(name: str, other: str) -> float:
+    """Compare package and class apart: a long package in common says nothing about the class."""
+    package, _, kind = name.rpartition(".")
+    other_package, _, other_kind = other.rpartition(".")
+    alike = difflib.SequenceMatcher(None, kind.lower(), other_kind.lower()).ratio()
+    if alike < 0.7:
+        return 0.0
+    return alike + difflib.SequenceMatcher(None, package, other_package).ratio()
