@@ -141,6 +141,7 @@ def misplaced(sample: Sample, s3: LocalS3) -> list[str]:
 
 
 def _show(results: list[tuple[Sample, RunResult]], s3: LocalS3, console: Console) -> None:
+    from rich.box import ASCII_DOUBLE_HEAD, SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
@@ -152,20 +153,20 @@ def _show(results: list[tuple[Sample, RunResult]], s3: LocalS3, console: Console
     for sample, result in results:
         console.print(f"\n[bold]{sample.id}[/]")
         console.print(Text(gantt(result.task_runs, ascii_only=plain)))
-    table = Table(title="\nWhat ran", title_justify="left", title_style="bold")
-    table.add_column("flow")
+    console.print()
+    table = Table(box=ASCII_DOUBLE_HEAD if plain else SIMPLE_HEAD, pad_edge=False)
+    table.add_column("flow", no_wrap=True)
     table.add_column("state")
     table.add_column("tasks", justify="right")
     table.add_column("seconds", justify="right")
     table.add_column("objects", overflow="fold")
     for sample, result in results:
-        objects = [f"s3://{SAMPLE_BUCKET}/{key}" for key in sample.uploads]
         table.add_row(
             sample.id,
             Text(result.state, style(result.state)),
             str(len(result.task_runs)),
             f"{result.seconds:.2f}",
-            "\n".join(objects),
+            "\n".join(sample.uploads),
         )
     console.print(table)
-    console.print(f"The bucket is the folder {s3.folder / SAMPLE_BUCKET}")
+    console.print(f"Objects are in s3://{SAMPLE_BUCKET}, the folder {s3.folder / SAMPLE_BUCKET}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from kestra_dagster.runtime.records import TaskRun
 
@@ -11,22 +11,21 @@ ASCII: Mapping[str, str] = {TASK: "#", FLOWABLE: "-"}
 
 
 def gantt(runs: Sequence[TaskRun], width: int = 50, *, ascii_only: bool = False) -> str:
-    """Draw one line per task run: name (indented by nesting), bar, seconds.
+    """Draw one line per task run, children below their parent: name, bar, seconds.
 
     The bars share one scale, from the first start to the last end, over `width` columns; a run
     that is too short for the scale still shows as one column. Open runs are left out.
     """
-    ended = [(run, run.ended) for run in runs if run.ended]
-    if not ended:
+    rows = [(depth, run, run.ended) for depth, run in _tree(runs) if run.ended]
+    if not rows:
         return ""
-    by_id = {run.id: run for run in runs}
     parents = {run.parent_id for run in runs}
-    names = ["  " * _depth(run, by_id) + _name(run) for run, _ in ended]
+    names = ["  " * depth + _name(run) for depth, run, _ in rows]
     label = max(map(len, names))
-    first = min(run.started for run, _ in ended)
-    span = max((end - first).total_seconds() for _, end in ended) or 1e-9
+    first = min(run.started for _, run, _ in rows)
+    span = max((end - first).total_seconds() for *_, end in rows) or 1e-9
     lines = []
-    for name, (run, end) in zip(names, ended, strict=True):
+    for name, (_, run, end) in zip(names, rows, strict=True):
         left = min(int((run.started - first).total_seconds() / span * width), width - 1)
         right = max(int((end - first).total_seconds() / span * width), left + 1)
         bar = (FLOWABLE if run.id in parents else TASK) * (right - left)
@@ -35,11 +34,16 @@ def gantt(runs: Sequence[TaskRun], width: int = 50, *, ascii_only: bool = False)
     return text.translate(str.maketrans(dict(ASCII))) if ascii_only else text
 
 
-def _depth(run: TaskRun, by_id: Mapping[str, TaskRun]) -> int:
-    depth = 0
-    while run.parent_id and (parent := by_id.get(run.parent_id)):
-        run, depth = parent, depth + 1
-    return depth
+def _tree(runs: Sequence[TaskRun]) -> Iterator[tuple[int, TaskRun]]:
+    children: dict[str | None, list[TaskRun]] = {}
+    known = {run.id for run in runs}
+    for run in runs:
+        children.setdefault(run.parent_id if run.parent_id in known else None, []).append(run)
+    waiting = [(0, run) for run in reversed(children.get(None, ()))]
+    while waiting:
+        depth, run = waiting.pop()
+        yield depth, run
+        waiting += [(depth + 1, child) for child in reversed(children.get(run.id, ()))]
 
 
 def _name(run: TaskRun) -> str:

@@ -18,7 +18,10 @@ STYLES = {
     "SKIPPED": "dim",
     "start": "cyan",
     "retry": "yellow",
+    "warn": "yellow",
+    "info": "dim",
 }
+NAME_WIDTH = 20
 SHOWN_LEVELS = ("INFO", "WARN", "ERROR")
 
 
@@ -56,9 +59,11 @@ class Progress:
         with self._lock:
             self._start = self._start or time
             since = max((time - self._start).total_seconds(), 0.0)
-            colour = "dim" if what in ("info",) else style(what)
-            first = f"[dim]{since:8.2f} s[/]  [{colour}]{what:<8}[/]  {escape(name)}"
-            self._console.print(f"{first:<40}  [dim]{escape(more)}[/]" if more else first)
+            colour = style(what)
+            self._console.print(
+                f"[dim]{since:8.2f} s[/]  [{colour}]{what:<8}[/]  "
+                f"{escape(f'{name:<{NAME_WIDTH}}')}  [dim]{escape(more)}[/]"
+            )
 
 
 def _name(run: TaskRun) -> str:

@@ -127,9 +127,9 @@ def test_bad_input_ends_with_2_and_one_message(
     flows: Path, arguments: list[str], message: str
 ) -> None:
     (flows / "broken.yaml").write_text("id: broken\nnamespace: tests\ntasks: oops\n")
+    command = [sys.executable, "-m", "kestra_dagster.cli", "run", "--engine", "inline"]
     done = subprocess.run(
-        [sys.executable, "-m", "kestra_dagster.cli", "run", "--engine", "inline"]
-        + ["--flows", str(flows), *arguments],
+        [*command, "--flows", str(flows), *arguments],
         capture_output=True,
         text=True,
     )
@@ -143,11 +143,11 @@ def test_check_says_where_and_what(flows: Path) -> None:
     (flows / "bad.yaml").write_text(HELLO.replace("debug.Return", "debug.Retrun"))
     result = invoke("check", str(flows))
     assert result.exit_code == 2
-    assert "bad.yaml:10:" in result.output
+    assert "bad.yaml:11:" in result.output
     assert "Return" in result.output
     assert "1 error" in result.output
     found = json.loads(invoke("check", str(flows), "--json").stdout)
-    assert [(one["line"], one["severity"]) for one in found] == [(10, "error")]
+    assert [(one["line"], one["severity"]) for one in found] == [(11, "error")]
 
 
 def test_check_of_the_sample_flows_finds_no_error() -> None:

@@ -41,6 +41,12 @@ def test_parallel_tasks_share_their_columns() -> None:
     )  # fmt: skip
 
 
+def test_children_stand_below_their_parent_in_whatever_order_they_ran() -> None:
+    runs = [run("one", 0, 2), run("two", 0, 2), run("b", 0, 2, "two"), run("a", 0, 2, "one")]
+    names = [line.split("  █")[0].split("  ─")[0] for line in gantt(runs, 4).splitlines()]
+    assert names == ["one", "  a", "two", "  b"]
+
+
 def test_iterations_carry_their_value_and_open_runs_are_left_out() -> None:
     runs = [run("each", 0, 1, value="x"), run("open", 0, None)]
     assert gantt(runs, 2, ascii_only=True) == "each[x]  ##    1.000 s"
