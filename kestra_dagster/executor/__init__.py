@@ -3,12 +3,13 @@
 from kestra_dagster.executor.definition import ThreadedExecutor, threaded_executor
 from kestra_dagster.executor.failures import report_handled_failure
 from kestra_dagster.executor.slots import SLOTS_TAG, Slot, slots_tag
-from kestra_dagster.executor.termination import termination
+from kestra_dagster.executor.termination import drives, termination
 
 __all__ = [
     "SLOTS_TAG",
     "Slot",
     "ThreadedExecutor",
+    "drives",
     "report_handled_failure",
     "slots_tag",
     "termination",

@@ -23,6 +23,12 @@ def termination(run_id: str) -> CancelToken:
         return _tokens.get(run_id) or CancelToken()
 
 
+def drives(run_id: str) -> bool:
+    """Say whether a threaded executor of this process is running the steps of a run."""
+    with _lock:
+        return run_id in _tokens
+
+
 @contextmanager
 def terminable(run_id: str) -> Iterator[CancelToken]:
     """Provide the token of a run for as long as it is driven from here."""

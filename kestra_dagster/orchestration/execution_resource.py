@@ -46,9 +46,10 @@ def execution_resource(plan: Plan, types: TaskTypes) -> dg.ResourceDefinition:
         try:
             yield execution
         finally:
-            state = execution.settle()
+            if execution.whole:
+                tags = {STATE_TAG: execution.settle(), **label_tags(execution.labels)}
+                instance.add_run_tags(run.run_id, tags)
             execution.journal.close()
-            instance.add_run_tags(run.run_id, {STATE_TAG: state, **label_tags(execution.labels)})
 
     return dg.ResourceDefinition(
         opened, config_schema={"inputs": dg.Field(dg.Any, is_required=False)}

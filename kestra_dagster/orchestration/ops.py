@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from kestra_dagster.executor import Slot, report_handled_failure, slots_tag, termination
+from kestra_dagster.executor import Slot, drives, report_handled_failure, slots_tag, termination
 from kestra_dagster.plan.model import Step
 from kestra_dagster.runtime.context import LogLine
 from kestra_dagster.runtime.events import Event, Logged, TaskEnded, TaskRetrying
@@ -53,6 +53,7 @@ def build_op(step: Step, name: str, inputs: list[str]) -> dg.OpDefinition:
 def _compute(step: Step) -> Callable[..., Iterator[Any]]:
     def compute(context, _inputs) -> Iterator[Any]:  # Dagster refuses annotations it cannot name
         execution: Execution = getattr(context.resources, RESOURCE)
+        execution.whole = drives(context.run_id)
         forget = termination(context.run_id).on_cancel(
             lambda: execution.cancel.cancel("the run was terminated")
         )

@@ -75,6 +75,8 @@ class Execution:
         self.outputs: Mapping[str, Any] | None = None
         self.state = "RUNNING"
         self.error: str | None = None
+        self.whole = False
+        """Whether every step of the execution runs through this object, so that it can settle it."""
         self._listener = listener
         self._lock = threading.RLock()
         self._fixed = flow_variables(self.flow)
