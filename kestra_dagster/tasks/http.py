@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from email.message import Message
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from urllib.parse import unquote
 
 from pydantic import Field
 
@@ -16,7 +17,8 @@ from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
-from kestra_dagster.tasks.files import is_internal, safe_name, scratch_file, uri_name
+from kestra_dagster.runtime.storage import safe_name
+from kestra_dagster.tasks.files import is_internal, scratch_file, uri_name
 from kestra_dagster.tasks.http_client import Outgoing, content, exchange
 from kestra_dagster.tasks.http_failures import shown_url
 from kestra_dagster.tasks.http_options import HttpAuth, HttpOptions, HttpSsl
@@ -139,7 +141,7 @@ class Download(HttpSpec):
             if not length:
                 self._empty(context)
             name = self.save_as or _offered_name(response) or uri_name(self.uri)
-            uri = context.storage.put(path, safe_name(name))
+            uri = context.storage.put(path, safe_name(unquote(name)))
         context.metric("response.length", length)
         context.log.debug(f"File '{shown_url(self.uri)}' downloaded with size '{length}'")
         return {
