@@ -113,6 +113,12 @@ class Report:
             )
         )
 
+    def renamed(self, path: SourcePath, old: str, new: str) -> None:
+        """Let the property `new` of the map at `path` stand where the file says `old`."""
+        positions = self.source.positions
+        if isinstance(positions, dict) and (*path, old) in positions:
+            positions[(*path, new)] = positions[(*path, old)]
+
     @property
     def failed(self) -> bool:
         """Say whether any finding forbids the flow."""

@@ -142,8 +142,11 @@ class TaskReader:
                     own[key] = item
             elif key in spec_class.branches:
                 below[key] = item
+            elif key in names.renamed:
+                own[names.renamed[key]] = item
+                self.report.renamed(path, key, names.renamed[key])
             else:
-                own[names.renamed.get(key, key)] = item
+                own[key] = item
         if spec_class.deprecated:
             self._deprecated(spec_class, data, own, path, owner)
         options = self._options(common, path, owner) if common else _DEFAULT_OPTIONS

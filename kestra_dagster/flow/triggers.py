@@ -273,11 +273,12 @@ def _read(
             report.add("KD015", place, at=at, what="trigger", type=written, hint=hint)
     if model is None:
         return None
-    own = {
-        TRIGGER_ALIASES.get(key, key): item
-        for key, item in data.items()
-        if item is not None and key not in ("id", "type")
-    }
+    own: dict[str, Any] = {}
+    for key, item in data.items():
+        if key in TRIGGER_ALIASES:
+            report.renamed(path, key, TRIGGER_ALIASES[key])
+        if item is not None and key not in ("id", "type"):
+            own[TRIGGER_ALIASES.get(key, key)] = item
     spec = validate(model, own, path, report, owner, ("id", "type"))
     report_enterprise(own, path, report)
     if spec is None or trigger_id is None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from kestra_dagster.flow.diagnostics import Report
-from kestra_dagster.flow.model import SourcePath
+from kestra_dagster.flow.model import Source, SourcePath
 from kestra_dagster.flow.properties import LOAD
 from kestra_dagster.flow.reader import value_mark
 
@@ -34,13 +34,31 @@ def validate(
     try:
         return model.model_validate(data, context=LOAD)
     except ValidationError as error:
-        found = error.errors(include_url=False)
+        _report_all(model, data, error, path, report, owner, also_known)
+        return None
+
+
+def explain(model: type[BaseModel], data: Mapping[str, Any], error: ValidationError) -> list[str]:
+    """Say in plain words why `data` is no `model`; for values that stand in no file."""
+    report = Report(Source("", "", {}))
+    _report_all(model, data, error, (), report, "the task", ())
+    return [found.message for found in report.found]
+
+
+def _report_all(
+    model: type[BaseModel],
+    data: Mapping[str, Any],
+    error: ValidationError,
+    path: SourcePath,
+    report: Report,
+    owner: str,
+    also_known: Iterable[str],
+) -> None:
     seen: dict[SourcePath, list[ErrorDetails]] = {}
-    for problem in found:
-        seen.setdefault(_written(problem["loc"], data), []).append(problem)
+    for problem in error.errors(include_url=False):
+        seen.setdefault(_written(problem, data), []).append(problem)
     for place, problems in seen.items():
         _report(model, data, path, place, problems, report, owner, also_known)
-    return None
 
 
 def check_map(value: Any, path: SourcePath, report: Report, owner: str) -> dict[str, Any] | None:
@@ -95,17 +113,15 @@ def _property_names(model: type[BaseModel]) -> tuple[str, ...]:
     return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
-def _written(loc: Sequence[str | int], data: Any) -> SourcePath:
+def _written(problem: ErrorDetails, data: Any) -> SourcePath:
     """Drop from a pydantic place what names a choice of a union, not a part of the file."""
     place: list[str | int] = []
-    for number, step in enumerate(loc):
+    for step in problem["loc"]:
         if _holds(data, step):
             data = data[step]
-        elif number == len(loc) - 1 and isinstance(data, dict):
-            pass  # a missing property, or a union's choice
-        else:
-            continue
-        place.append(step)
+            place.append(step)
+    if problem["type"] == "missing":
+        place.append(problem["loc"][-1])
     return tuple(place)
 
 

@@ -23,11 +23,12 @@ def test_all_flows_of_core_types_load(conformance, permissive):
     for file in flows(conformance):
         loaded = load_flow(file, permissive)
         errors = [found for found in loaded.diagnostics if found.severity == "error"]
-        for error in errors:
-            if error.code != "KD015" or not any(
-                f"Invalid type: {name}" in error.message for name in JAVA_TEST_PLUGINS
-            ):
-                bad.append(format_diagnostics([error], [loaded.source]))
+        bad += [
+            format_diagnostics([error], [loaded.source])
+            for error in errors
+            if error.code != "KD015"
+            or not any(f"Invalid type: {name}" in error.message for name in JAVA_TEST_PLUGINS)
+        ]
         good += loaded.flow is not None
     assert not bad, "\n".join(bad)
     assert good > 80
