@@ -15,6 +15,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(300)]
@@ -69,17 +70,16 @@ def browser(tmp_path: Path) -> Iterator[Chrome]:
 def test_launch_from_the_launchpad_and_see_the_gantt(place, free_port: int, browser) -> None:
     place.start_dev(free_port)
     url = f"http://127.0.0.1:{free_port}"
+    query(url, "mutation { setNuxSeen }")  # no welcome dialog in the way
     wait = WebDriverWait(browser, 60)
 
     browser.get(f"{url}/locations/kestra_dagster.definitions/jobs/sample_parallel_task/playground")
     editor = wait.until(lambda page: page.find_element(By.CSS_SELECTOR, ".CodeMirror"))
     wait.until(lambda page: "note?" in page.find_element(By.TAG_NAME, "body").text)
-    dismiss_welcome(browser)
     editor.click()
     keys = ActionChains(browser).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL)
     keys.send_keys("note: from the launchpad").perform()
-    launch = wait.until(lambda page: page.find_element(By.XPATH, "//button[.='Launch Run']"))
-    wait.until(lambda page: "No errors" in page.find_element(By.TAG_NAME, "body").text)
+    launch = wait.until(lambda page: enabled(page, "Launch Run"))
     keep_screenshot(browser, "launchpad")
     launch.click()
 
@@ -102,12 +102,10 @@ def test_launch_from_the_launchpad_and_see_the_gantt(place, free_port: int, brow
     assert "from the launchpad" in browser.find_element(By.TAG_NAME, "body").text
 
 
-def dismiss_welcome(browser: Chrome) -> None:
-    for button in browser.find_elements(By.XPATH, "//button[.='Skip']"):
-        button.click()
-        WebDriverWait(browser, 10).until_not(
-            lambda page: page.find_elements(By.XPATH, "//button[.='Skip']")
-        )
+def enabled(browser: Chrome, label: str) -> WebElement | None:
+    """Return a button once it can be pressed."""
+    button = browser.find_element(By.XPATH, f"//button[.='{label}']")
+    return button if button.is_enabled() else None
 
 
 def bar(browser: Chrome, step: str) -> tuple[float, float] | None:
@@ -124,13 +122,17 @@ def keep_screenshot(browser: Chrome, name: str) -> None:
 
 
 def wait_for_end(url: str, run_id: str, seconds: float = 90) -> dict:
-    body = json.dumps({"query": STATS, "variables": {"run": run_id}}).encode()
-    request = Request(f"{url}/graphql", body, {"Content-Type": "application/json"})
     deadline = time.monotonic() + seconds
     while True:
-        with urlopen(request) as answer:
-            run = json.load(answer)["data"]["runOrError"]
+        run = query(url, STATS, run=run_id)["runOrError"]
         if run["status"] in ("SUCCESS", "FAILURE", "CANCELED"):
             return run
         assert time.monotonic() < deadline, f"the run is still {run['status']}"
         time.sleep(0.2)
+
+
+def query(url: str, text: str, **variables: str) -> dict:
+    body = json.dumps({"query": text, "variables": variables}).encode()
+    request = Request(f"{url}/graphql", body, {"Content-Type": "application/json"})
+    with urlopen(request) as answer:
+        return json.load(answer)["data"]
