@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime, time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from kestra_dagster.flow.dialects import CORE, canonical
+from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.polymorphic import by_type
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.flow.windows import TimeWindow
@@ -35,12 +35,8 @@ Day = Literal["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY"
 TRIGGER_DATE = "{{ trigger.date }}"
 
 
-class Condition(BaseModel):
+class Condition(Part):
     """What all conditions have; a list of conditions holds when all of them do."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
 
     type: str
     id: Text | None = None

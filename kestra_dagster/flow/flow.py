@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from kestra_dagster.flow.conditions import AnyCondition
 from kestra_dagster.flow.input_types import INPUT_TYPES, AnyInput
 from kestra_dagster.flow.model import Check, Concurrency, FlowOutput, Sla
+from kestra_dagster.flow.parts import Part, refusal
 from kestra_dagster.flow.properties import Duration, Text
 from kestra_dagster.flow.retries import AnyRetry
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
-
-
-def _problem(reason: str) -> PydanticCustomError:
-    return PydanticCustomError("flow", "{why}", {"why": reason})
 
 
 def label_map(value: Any) -> Any:
@@ -32,7 +22,7 @@ def label_map(value: Any) -> Any:
     labels: dict[str, Any] = {}
     for item in value:
         if not isinstance(item, dict) or item.keys() != {"key", "value"}:
-            raise _problem("should be a map, or a list of `{key, value}`")
+            raise refusal("should be a map, or a list of `{key, value}`")
         labels.setdefault(str(item["key"]), item["value"])
     return labels
 
@@ -40,7 +30,7 @@ def label_map(value: Any) -> Any:
 Labels = Annotated[dict[str, Text], BeforeValidator(label_map)]
 
 
-class OutputShape(_Part):
+class OutputShape(Part):
     id: Text
     type: str
     value: Any
@@ -59,7 +49,7 @@ class OutputShape(_Part):
         return FlowOutput(**self.model_dump(exclude={"item_type"}))
 
 
-class ConcurrencyShape(_Part):
+class ConcurrencyShape(Part):
     limit: Annotated[int, Field(ge=1)]
     behavior: Literal["QUEUE", "CANCEL", "FAIL"] = "QUEUE"
 
@@ -67,7 +57,7 @@ class ConcurrencyShape(_Part):
         return Concurrency(self.limit, self.behavior)
 
 
-class SlaShape(_Part):
+class SlaShape(Part):
     id: Text
     type: Literal["MAX_DURATION", "EXECUTION_ASSERTION"]
     behavior: Literal["FAIL", "CANCEL", "NONE"]
@@ -78,16 +68,16 @@ class SlaShape(_Part):
     @model_validator(mode="after")
     def _check(self) -> SlaShape:
         if self.type == "MAX_DURATION" and self.duration is None:
-            raise _problem("needs `duration` with the type MAX_DURATION")
+            raise refusal("needs `duration` with the type MAX_DURATION")
         if self.type == "EXECUTION_ASSERTION" and self.assertion is None:
-            raise _problem("needs `assert` with the type EXECUTION_ASSERTION")
+            raise refusal("needs `assert` with the type EXECUTION_ASSERTION")
         return self
 
     def value_of(self) -> Sla:
         return Sla(**self.model_dump())
 
 
-class CheckShape(_Part):
+class CheckShape(Part):
     condition: Text
     message: Text
     style: Literal["INFO", "ERROR", "SUCCESS", "WARNING"] = "INFO"
@@ -104,7 +94,7 @@ class CheckShape(_Part):
         return Check(**self.model_dump())
 
 
-class FlowShape(_Part):
+class FlowShape(Part):
     """The properties of a flow that hold no tasks."""
 
     id: Text
@@ -123,7 +113,7 @@ class FlowShape(_Part):
     draft: bool = False
 
 
-class ListenerShape(_Part):
+class ListenerShape(Part):
     """A listener of the 0.x dialect without its tasks."""
 
     conditions: tuple[AnyCondition, ...] = ()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from kestra_dagster.flow.dialects import CORE
 from kestra_dagster.flow.input_types import AnyInput
+from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.flow.task_types import BranchShape, ExecutableSpec, FlowableSpec, TaskSpec
 
@@ -17,12 +17,6 @@ AtLeastZero = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Values = str | list[Any]
 _HANDLERS: Mapping[str, BranchShape] = {"errors": "tasks", "finally": "tasks"}
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
 
 
 class Sequential(FlowableSpec):
@@ -82,7 +76,7 @@ class EachParallel(FlowableSpec):
     concurrent: AtLeastZero = 0
 
 
-class LoopOutput(_Part):
+class LoopOutput(Part):
     """A value each iteration of a Loop publishes."""
 
     id: Text
@@ -104,7 +98,7 @@ class Loop(FlowableSpec):
     break_when: Text | None = None
 
 
-class CheckFrequency(_Part):
+class CheckFrequency(Part):
     """How often a LoopUntil looks; None: the default of the dialect.
 
     A `WaitFor` (before 0.23) checks every PT1S, 100 times, for PT1H; a `LoopUntil` every PT1M
@@ -156,7 +150,7 @@ class Template(FlowableSpec):
     args: Dynamic[dict[str, Any]] = Field(default_factory=dict)
 
 
-class NamespaceFiles(_Part):
+class NamespaceFiles(Part):
     """Which files of the namespace a task sees in its folder."""
 
     enabled: Dynamic[bool] = True
@@ -167,7 +161,7 @@ class NamespaceFiles(_Part):
     folder_per_namespace: Dynamic[bool] = False
 
 
-class FolderCache(_Part):
+class FolderCache(Part):
     """Files of a WorkingDirectory that are kept from one execution to the next."""
 
     patterns: tuple[Text, ...]
@@ -205,7 +199,7 @@ class Subflow(ExecutableSpec):
     """Rendered in the child's context, hence not before the task runs."""
 
 
-class Batch(_Part):
+class Batch(Part):
     """How ForEachItem cuts its file: by `bytes`, else by number of `partitions`, else by `rows`."""
 
     rows: Dynamic[int] = 1

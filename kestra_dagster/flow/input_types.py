@@ -9,13 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
 
 from kestra_dagster.flow.input_values import (
     CONVERTERS,
@@ -32,6 +28,7 @@ from kestra_dagster.flow.input_values import (
     text_value,
     time_text,
 )
+from kestra_dagster.flow.parts import Part, refusal
 from kestra_dagster.flow.polymorphic import by_type
 from kestra_dagster.flow.properties import Text, has_template
 
@@ -39,13 +36,9 @@ INPUT_ID = re.compile(r"[a-zA-Z0-9][.a-zA-Z0-9_-]*\Z")
 FILE_SCHEMES = ("kestra://", "nsfile://", "file://")
 
 
-def _problem(reason: str, at: str | None = None) -> PydanticCustomError:
-    return PydanticCustomError("input", "{why}", {"why": reason, **({"at": at} if at else {})})
-
-
 def _id(value: str) -> str:
     if not INPUT_ID.match(value):
-        raise _problem(
+        raise refusal(
             f"`{value}` is not allowed: an id starts with a letter or digit, and holds only "
             "letters, digits, `.`, `_` and `-`"
         )
@@ -56,27 +49,21 @@ def _pattern(value: str) -> str:
     try:
         re.compile(value)
     except (re.error, OverflowError, RecursionError) as error:
-        raise _problem(f"is an invalid pattern: {error}") from None
+        raise refusal(f"is an invalid pattern: {error}") from None
     return value
 
 
 Pattern = Annotated[Text, AfterValidator(_pattern)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
-
-
-class DependsOn(_Part):
+class DependsOn(Part):
     """When an input takes part: all `inputs` are enabled and `condition` renders to true."""
 
     inputs: tuple[str, ...] = ()
     condition: str | None = None
 
 
-class Input(_Part):
+class Input(Part):
     """An input of any type; subclasses add what only their type has."""
 
     id: Annotated[Text, AfterValidator(_id)]
@@ -100,14 +87,14 @@ class Input(_Part):
     @model_validator(mode="after")
     def _check_defaults(self) -> Input:
         if self.defaults is not None and self.prefill is not None:
-            raise _problem("goes not with `defaults`: use only one of them", at="prefill")
+            raise refusal("goes not with `defaults`: use only one of them", at="prefill")
         for name in ("defaults", "prefill"):
             value = getattr(self, name)
             if value is not None and not has_template(value):
                 try:
                     self.check_default(value)
                 except InputRejected as error:
-                    raise _problem(f"would be refused: {error}", at=name) from None
+                    raise refusal(f"would be refused: {error}", at=name) from None
         return self
 
     def check_default(self, value: Any) -> None:
@@ -159,7 +146,7 @@ def _check(parse: Any) -> BeforeValidator:
         try:
             return parse(value)
         except InputRejected as error:
-            raise _problem(str(error)) from None
+            raise refusal(str(error)) from None
 
     return BeforeValidator(check)
 
@@ -300,16 +287,16 @@ class FileInput(Input):
 
 def _check_item_type(item_type: str) -> None:
     if item_type in ("ARRAY", "MULTISELECT"):
-        raise _problem(f"cannot be `{item_type}`", at="itemType")
+        raise refusal(f"cannot be `{item_type}`", at="itemType")
     if item_type not in CONVERTERS:
-        raise _problem(f"is not a type of items: `{item_type}`", at="itemType")
+        raise refusal(f"is not a type of items: `{item_type}`", at="itemType")
 
 
 def _check_choice(found: Any) -> Any:
     if found.values is None and found.expression is None:
-        raise _problem("needs `values` or `expression`")
+        raise refusal("needs `values` or `expression`")
     if found.values is not None and found.expression is not None:
-        raise _problem("has both `values` and `expression`: only one of them is possible")
+        raise refusal("has both `values` and `expression`: only one of them is possible")
     return found
 
 

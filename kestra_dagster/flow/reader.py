@@ -307,6 +307,8 @@ def _describe(node: Node) -> str:
 
 _WORDING = (
     ("another document", "KD006", "put every flow in a file of its own"),
+    # libyaml from 0.2.6 on has a bound of its own, lower than ours for the events it hands out.
+    ("maximum nesting depth", "KD005", "split it into smaller flows"),
     ("tab character", "KD002", "indent with spaces, not with tabs"),
     (
         "mapping values are not allowed",

@@ -5,21 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
 from kestra_dagster.flow.model import Retry
+from kestra_dagster.flow.parts import Part, refusal
 from kestra_dagster.flow.polymorphic import by_type
 from kestra_dagster.flow.properties import Duration, duration_text
 
 
-class RetrySpec(BaseModel):
+class RetrySpec(Part):
     """What every retry policy has."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
 
     type: str
     max_attempts: Annotated[int, Field(ge=1)] | None = None
@@ -93,4 +88,4 @@ AnyRetry = Annotated[RetrySpec, by_type("retry", lambda: RETRY_TYPES)]
 def _less(name: str, value: timedelta, other: str, limit: timedelta | None) -> None:
     if limit is not None and value > limit:
         why = f"'{name}' must be less than '{other}' but is {duration_text(value)}"
-        raise PydanticCustomError("retry", "{why}", {"why": why, "at": name})
+        raise refusal(why, at=name)

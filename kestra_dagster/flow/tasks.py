@@ -9,12 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
-
 from kestra_dagster.flow.diagnostics import Report
 from kestra_dagster.flow.dialects import PROPERTY_ALIASES
 from kestra_dagster.flow.model import LogLevel, SourcePath, Task, TaskCache, TaskOptions
+from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Duration, Dynamic, Text, scalar_text
 from kestra_dagster.flow.reader import value_mark
 from kestra_dagster.flow.retries import AnyRetry
@@ -33,20 +31,14 @@ _DEFAULT_OPTIONS = TaskOptions()
 ENTERPRISE = ("workerGroup", "workerSelector", "policyRefs")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
-
-
-class WorkerGroup(_Part):
+class WorkerGroup(Part):
     """Where Kestra's Enterprise Edition runs a task (1.x); read and ignored."""
 
     key: Text
     fallback: Literal["FAIL", "WAIT", "CANCEL"] | None = None
 
 
-class WorkerSelector(_Part):
+class WorkerSelector(Part):
     """Where Kestra's Enterprise Edition runs a task (2.x); read and ignored."""
 
     tags: list[Text]
@@ -54,12 +46,12 @@ class WorkerSelector(_Part):
     fallback: Literal["FAIL", "WAIT", "CANCEL", "IGNORE"] | None = None
 
 
-class _Cache(_Part):
+class _Cache(Part):
     enabled: bool = False
     ttl: Duration | None = None
 
 
-class _Options(_Part):
+class _Options(Part):
     """The common properties of all tasks but `id` and `type`."""
 
     description: Text | None = None

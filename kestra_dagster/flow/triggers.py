@@ -9,9 +9,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from kestra_dagster.flow.conditions import AnyCondition, State
 from kestra_dagster.flow.cron import cron_problem
@@ -19,6 +17,7 @@ from kestra_dagster.flow.diagnostics import Report
 from kestra_dagster.flow.dialects import CORE, TRIGGER_ALIASES, canonical
 from kestra_dagster.flow.input_values import InputRejected, parse_instant
 from kestra_dagster.flow.model import LogLevel, Mark, SourcePath
+from kestra_dagster.flow.parts import Part, refusal
 from kestra_dagster.flow.properties import Duration, Dynamic, Text, scalar_text
 from kestra_dagster.flow.reader import value_mark
 from kestra_dagster.flow.tasks import (
@@ -33,16 +32,12 @@ from kestra_dagster.flow.validation import check_list, check_map, validate
 from kestra_dagster.flow.windows import ExecutionWhere, FlowWindow, TimeWindow
 
 
-def _problem(reason: str, at: str | None = None) -> PydanticCustomError:
-    return PydanticCustomError("trigger", "{why}", {"why": reason, **({"at": at} if at else {})})
-
-
 def _timezone(value: str) -> str:
     if not re.fullmatch(r"Z|(UTC|GMT|UT)?[-+]\d\d?(:?\d\d)?", value):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            raise _problem(f"is not a valid time-zone ID: `{value}`") from None
+            raise refusal(f"is not a valid time-zone ID: `{value}`") from None
     return value
 
 
@@ -51,16 +46,10 @@ TimeZone = Annotated[Text, AfterValidator(_timezone)]
 
 def _null(value: Any) -> None:
     if value is not None:
-        raise _problem("must be null")
+        raise refusal("must be null")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
-
-
-class TriggerSpec(_Part):
+class TriggerSpec(Part):
     """What every trigger has."""
 
     description: Text | None = None
@@ -96,7 +85,7 @@ class Schedule(TriggerSpec):
     def _check(self) -> Schedule:
         reason = cron_problem(self.cron, self.with_seconds)
         if reason:
-            raise _problem(f"is an invalid cron expression, `{self.cron}`: {reason}", at="cron")
+            raise refusal(f"is an invalid cron expression, `{self.cron}`: {reason}", at="cron")
         return self
 
 
@@ -105,7 +94,7 @@ def _instants(value: Any) -> Any:
         try:
             parse_instant(value)
         except InputRejected:
-            raise _problem(
+            raise refusal(
                 f"is not a date with a time zone: `{value}`; "
                 "write one like `2024-01-31T09:00:00+01:00`"
             ) from None
@@ -120,7 +109,7 @@ class ScheduleOnDates(TriggerSpec):
     recover_missed_schedules: Literal["ALL", "LAST", "NONE"] | None = None
 
 
-class UpstreamFlow(_Part):
+class UpstreamFlow(Part):
     """An upstream flow of `preconditions`."""
 
     namespace: Text
@@ -129,7 +118,7 @@ class UpstreamFlow(_Part):
     labels: dict[str, Any] | None = None
 
 
-class Preconditions(_Part):
+class Preconditions(Part):
     """Upstream executions that all have to be seen within a window (0.20 to 1.3)."""
 
     id: Text
@@ -139,7 +128,7 @@ class Preconditions(_Part):
     reset_on_success: bool = True
 
 
-class Dependency(_Part):
+class Dependency(Part):
     """An upstream flow of `dependsOn` (2.x)."""
 
     flow_id: Text | None = None
@@ -149,7 +138,7 @@ class Dependency(_Part):
     when: Text | None = None
 
 
-class OnMiss(_Part):
+class OnMiss(Part):
     """What happens when the window of a Flow trigger closes too early."""
 
     behavior: Literal["FAIL"] | None = None
@@ -170,7 +159,7 @@ class FlowTrigger(TriggerSpec):
     @model_validator(mode="after")
     def _check(self) -> FlowTrigger:
         if (self.mode == "AT_LEAST") != (self.min_satisfied is not None):
-            raise _problem("goes with `mode: AT_LEAST`, and only with it", at="minSatisfied")
+            raise refusal("goes with `mode: AT_LEAST`, and only with it", at="minSatisfied")
         return self
 
 

@@ -5,21 +5,10 @@ from __future__ import annotations
 from datetime import time
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
 
+from kestra_dagster.flow.parts import Part, refusal
 from kestra_dagster.flow.properties import Duration, Text
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
-
-
-def _problem(reason: str) -> PydanticCustomError:
-    return PydanticCustomError("window", "{why}", {"why": reason})
 
 
 def _time(value: object) -> time:
@@ -30,7 +19,7 @@ def _time(value: object) -> time:
             return time.fromisoformat(value.replace("Z", "+00:00"))
         except ValueError:
             pass
-    raise _problem(f"is not a time of day: `{value}`; write one like `09:00:00`")
+    raise refusal(f"is not a time of day: `{value}`; write one like `09:00:00`")
 
 
 DayTime = Annotated[time, BeforeValidator(_time)]
@@ -40,7 +29,7 @@ WindowType = Literal[
 ]
 
 
-class TimeWindow(_Part):
+class TimeWindow(Part):
     """In which span all preconditions have to be met (`timeWindow`, before 2.0)."""
 
     type: WindowType = "DURATION_WINDOW"
@@ -74,11 +63,11 @@ class TimeWindow(_Part):
             if name not in allowed and getattr(self, name) is not None
         ]
         if wrong:
-            raise _problem(" ".join(wrong))
+            raise refusal(" ".join(wrong))
         return self
 
 
-class FlowWindow(_Part):
+class FlowWindow(Part):
     """In which span all dependencies have to be met (`window`, 2.x); exactly one form."""
 
     deadline: DayTime | None = None
@@ -98,9 +87,9 @@ class FlowWindow(_Part):
             self.lookback is not None,
         ]
         if sum(forms) != 1:
-            raise _problem("needs exactly one of `deadline`, `from` and `to`, `every`, `lookback`")
+            raise refusal("needs exactly one of `deadline`, `from` and `to`, `every`, `lookback`")
         if (self.from_ is None) != (self.to is None):
-            raise _problem("needs both `from` and `to`")
+            raise refusal("needs both `from` and `to`")
         return self
 
 
@@ -108,7 +97,7 @@ _UNARY = ("IS_NULL", "IS_NOT_NULL", "IS_TRUE", "IS_FALSE")
 _LISTS = ("IN", "NOT_IN")
 
 
-class ExecutionFilter(_Part):
+class ExecutionFilter(Part):
     """One comparison with a property of an upstream execution."""
 
     field: Literal["FLOW_ID", "NAMESPACE", "STATE", "EXPRESSION"]
@@ -143,11 +132,11 @@ class ExecutionFilter(_Part):
             if self.value is None and self.type not in _UNARY:
                 wrong.append(f"`value` cannot be null for type {self.type}")
         if wrong:
-            raise _problem(", ".join(wrong))
+            raise refusal(", ".join(wrong))
         return self
 
 
-class ExecutionWhere(_Part):
+class ExecutionWhere(Part):
     """Filters on upstream executions, joined by `operand`."""
 
     id: Text

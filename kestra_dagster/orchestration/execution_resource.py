@@ -15,6 +15,7 @@ from kestra_dagster.orchestration.input_config import HELD
 from kestra_dagster.orchestration.sessions import Session, session_of
 from kestra_dagster.orchestration.tags import STATE_TAG, label_tags
 from kestra_dagster.plan.model import Plan
+from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.open import open_execution
 from kestra_dagster.runtime.platform import Platform, storage_root
@@ -31,16 +32,18 @@ def execution_resource(plan: Plan, types: TaskTypes) -> dg.ResourceDefinition:
         current = session_of(run.tags) or Session()
         masker = Masker()
         given = _given(plan.flow, context.resource_config.get("inputs") or {}, current, masker)
+        continuation = _continuation(instance, run)
         execution = open_execution(
             plan,
             platform_of(instance, types),
-            run.run_id,
+            continuation.runs[0] if continuation else run.run_id,
             given,
+            run_id=run.run_id,
             labels=current.labels,
             trigger=current.trigger,
             masker=masker,
             listener=current.listener,
-            adopted=_parents(instance, run),
+            continuation=continuation,
         )
         current.execution = execution
         try:
@@ -60,6 +63,12 @@ def platform_of(instance: dg.DagsterInstance, types: TaskTypes) -> Platform:
     """Return the platform of a Dagster instance: its files are beside the instance's own."""
     default = Path(instance.storage_directory()).parent / "kestra"
     return Platform(storage_root(default), types)
+
+
+def _continuation(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Continuation | None:
+    """Return what a re-execution of some steps takes over; one of all steps starts afresh."""
+    parents = _parents(instance, run) if run.step_keys_to_execute else []
+    return Continuation(tuple(parents)) if parents else None
 
 
 def _parents(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -16,11 +16,12 @@ from kestra_dagster.plan.model import Plan
 from kestra_dagster.plan.places import places
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.context import ExitState, LogLine
+from kestra_dagster.runtime.continuation import Continuation, inside_body
 from kestra_dagster.runtime.events import Event, ExecutionEnded, Listener, Logged
-from kestra_dagster.runtime.ledger import Ledger
+from kestra_dagster.runtime.ledger import KEPT, Ledger
 from kestra_dagster.runtime.platform import Platform
-from kestra_dagster.runtime.records import TaskRun
-from kestra_dagster.runtime.records_json import iso_millis
+from kestra_dagster.runtime.records import LoopPath, TaskRun
+from kestra_dagster.runtime.records_json import from_line, iso_millis
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
 from kestra_dagster.runtime.variables import (
@@ -38,8 +39,8 @@ _SEVERITY = {"ERROR": 3, "WARN": 2, "INFO": 1, "DEBUG": 0, "TRACE": -1}
 class Execution:
     """Hold what the steps of one execution share; thread-safe.
 
-    `inputs` are the resolved inputs, nested by dots; `trigger` is what started it. `adopted` names
-    the executions (nearest last) whose task runs count as this one's until it runs them again.
+    `inputs` are the resolved inputs, nested by dots; `trigger` is what started it. An execution
+    that goes on keeps its id while each run of it has a journal of its own, `run_id`.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class Execution:
         trigger: Mapping[str, Any] | None = None,
         masker: Masker | None = None,
         listener: Listener | None = None,
-        adopted: Iterable[str] = (),
+        run_id: str | None = None,
+        continuation: Continuation | None = None,
         started: datetime | None = None,
     ) -> None:
         self.plan = plan
@@ -66,7 +68,9 @@ class Execution:
         self.cancel = CancelToken()
         self.started = started or datetime.now(timezone.utc)
         self.ended: datetime | None = None
-        self.journal = platform.journal(execution_id)
+        self.run_id = run_id or execution_id
+        self.continuation = continuation
+        self.journal = platform.journal(self.run_id)
         self.ledger = Ledger(places(self.flow), self.journal)
         self.labels = {**self.flow.labels, **(labels or {})}
         self.vars = dict(self.flow.variables)
@@ -76,23 +80,23 @@ class Execution:
         self.state = "RUNNING"
         self.error: str | None = None
         self.whole = False
-        """Whether every step of the execution runs through this object, so that it can settle it."""
+        """Whether every step runs through this object, so that it can settle the execution."""
         self._listener = listener
         self._lock = threading.RLock()
         self._fixed = flow_variables(self.flow)
-        adopted = tuple(adopted)
-        self.original_id = adopted[0] if adopted else execution_id
+        self.original_id = continuation.runs[0] if continuation else execution_id
         self.storage = ExecutionStorage(
             platform.files,
             execution_prefix(self.flow.namespace, self.flow.id, execution_id),
-            readable=self._readable(adopted),
+            readable=self._readable(),
             namespace_root=platform.root / "namespaces" / self.flow.namespace,
         )
-        for ancestor in adopted:
-            self._adopt(platform.journal(ancestor).read_all())
+        if continuation:
+            self._adopt(continuation)
 
-    def _readable(self, adopted: tuple[str, ...]) -> tuple[str, ...]:
-        own = [execution_prefix(self.flow.namespace, self.flow.id, other) for other in adopted]
+    def _readable(self) -> tuple[str, ...]:
+        before = self.continuation.runs if self.continuation else ()
+        own = [execution_prefix(self.flow.namespace, self.flow.id, other) for other in before]
         trigger = self.trigger or {}
         if {"namespace", "flowId", "executionId"} <= trigger.keys():
             own.append(
@@ -100,12 +104,27 @@ class Execution:
             )
         return tuple(own)
 
-    def _adopt(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        lines = list(lines)
-        self.ledger.adopt(lines)
+    def _adopt(self, continuation: Continuation) -> None:
+        lines = [
+            line for run in continuation.runs for line in self.platform.journal(run).read_all()
+        ]
         for line in lines:
             self.labels.update(line.get("labels", {}))
             self.vars = line.get("vars", self.vars)
+            if line.get("run") in continuation.marked:
+                line["state"] = continuation.marked[line["run"]]
+                line.pop("own", None)
+        known = {run.id: run for run in map(from_line, lines) if run is not None}
+        self.ledger.adopt(lines, continuation.wanted(self.ledger.places, known))
+
+    def kept(self, task: Task, loop: LoopPath) -> TaskRun | None:
+        """Return the run of a task that ended well before and is not to run again."""
+        if self.continuation is None:
+            return None
+        if self.continuation.keep == "steps" and not inside_body(self.ledger.places[task.id]):
+            return None
+        run = self.ledger.adopted(task.id, loop)
+        return run if run is not None and self.ledger.state(run) in KEPT else None
 
     def tell(self, event: Event) -> None:
         """Pass an event to whoever watches the execution."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -16,6 +16,8 @@ from kestra_dagster.runtime.journal import Journal
 from kestra_dagster.runtime.records import TERMINAL, LoopPath, TaskRun, run_id, worst
 from kestra_dagster.runtime.records_json import from_line, to_line
 
+KEPT = frozenset(("SUCCESS", "WARNING", "SKIPPED"))
+"""States of a run that a continued execution does not run again."""
 UNCOUNTED = ("errors", "afterExecution")
 """Branches whose states never reach their parent."""
 
@@ -34,19 +36,29 @@ class Ledger:
         self._runs: dict[str, TaskRun] = {}
         self._children: dict[str | None, list[str]] = {}
         self._own_state: dict[str, str] = {}
+        self._adopted: set[str] = set()
         self._outputs: dict[str, Any] = {}
         self._last = 0
 
-    def adopt(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Take over what another run, or another process of this run, wrote."""
+    def adopt(self, lines: Iterable[Mapping[str, Any]], wanted: Callable[[TaskRun], bool]) -> None:
+        """Take over the runs that another run of this execution recorded."""
         with self._lock:
             for line in lines:
                 run = from_line(line)
-                if run is not None and run.task_id in self.places:
-                    self._ancestors(run.task_id, run.loop, run.started, run.sequence)
-                    self._keep(run)
-                    if line.get("own"):
-                        self._own_state[run.id] = run.state
+                if run is None or run.task_id not in self.places or not wanted(run):
+                    continue
+                if run.state not in KEPT:
+                    run = replace(run, outputs=None)
+                self._ancestors(run.task_id, run.loop, run.started, run.sequence)
+                self._keep(run)
+                self._adopted.add(run.id)
+                if line.get("own"):
+                    self._own_state[run.id] = run.state
+
+    def adopted(self, task_id: str, loop: LoopPath) -> TaskRun | None:
+        """Return the run of a task that was taken over and has not begun anew."""
+        run = self.run_of(task_id, loop)
+        return run if run is not None and run.id in self._adopted else None
 
     def begin(self, task: Task, loop: LoopPath, iteration: int | None = None) -> TaskRun:
         """Open the run of a task, and those of the flowables around it that have none yet."""
@@ -56,6 +68,11 @@ class Ledger:
             run = self._new(task.id, loop, now, None)
             if iteration is not None:
                 run = replace(run, iteration=iteration)
+            earlier = self.adopted(task.id, loop)
+            if earlier is not None:
+                run = replace(run, sequence=earlier.sequence, history=earlier.history)
+                self._adopted.discard(run.id)
+                self._own_state.pop(run.id, None)
             self._keep(run)
             return run
 
@@ -129,10 +146,16 @@ class Ledger:
         )
 
     def failed(self) -> Iterator[TaskRun]:
-        """Yield the runs that failed by themselves, oldest first."""
+        """Yield the runs that failed by themselves, handlers aside, oldest first."""
         for run in self.task_runs():
-            if run.state in ("FAILED", "KILLED") and run.error is not None:
+            place = self.places[run.task_id]
+            handler = any(step.branch in UNCOUNTED for step in (place, *self._around(place)))
+            if run.state in ("FAILED", "KILLED") and run.error is not None and not handler:
                 yield run
+
+    def _around(self, place: Place) -> Iterator[Place]:
+        for ancestor in place.ancestors:
+            yield self.places[ancestor.id]
 
     def _settled(self, run: TaskRun) -> TaskRun:
         if not self.places[run.task_id].task.is_flowable:

@@ -12,6 +12,7 @@ from kestra_dagster.errors import TerminalError
 from kestra_dagster.flow.inputs import ResolvedInputs, resolve_inputs
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.plan.model import Plan
+from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.host import BareHost
@@ -47,7 +48,8 @@ def open_execution(
     trigger: Mapping[str, Any] | None = None,
     masker: Masker | None = None,
     listener: Listener | None = None,
-    adopted: Iterable[str] = (),
+    run_id: str | None = None,
+    continuation: Continuation | None = None,
 ) -> Execution:
     """Return the execution with its inputs resolved; raise InputsInvalid with every problem.
 
@@ -56,7 +58,7 @@ def open_execution(
     """
     masker = masker or Masker()
     flow = plan.flow
-    journal = platform.journal(execution_id)
+    journal = platform.journal(run_id or execution_id)
     settled = next((line for line in journal.read(SETTLED) if "inputs" in line), None)
     if settled is None:
         prefix = execution_prefix(flow.namespace, flow.id, execution_id)
@@ -65,7 +67,7 @@ def open_execution(
         values = jsonable(resolved.values)
         started = datetime.now().astimezone()
         public = _without(values, resolved.secrets)
-        journal.append(SETTLED, {"inputs": public, "started": started.isoformat()})
+        journal.append(SETTLED, {"inputs": public, "started": started.isoformat(), **about(flow)})
     else:
         values = settled["inputs"]
         started = datetime.fromisoformat(settled["started"])
@@ -83,9 +85,15 @@ def open_execution(
         trigger=trigger,
         masker=masker,
         listener=listener,
-        adopted=adopted,
+        run_id=run_id,
+        continuation=continuation,
         started=started,
     )
+
+
+def about(flow: Flow) -> dict[str, Any]:
+    """Return what the journal says of a flow, so that a later run can go on with the same one."""
+    return {"flow": {"file": flow.source.file, "source": flow.source.text}}
 
 
 def _resolve(flow: Flow, given: Mapping[str, Any], masker: Masker, store: Any) -> ResolvedInputs:

@@ -44,11 +44,29 @@ def run_step(step: Step, at: StepRun, loop: LoopPath = ()) -> Outcome:
         return Outcome(())
     task = step.task
     assert task is not None
+    kept = execution.kept(task, loop)
+    if kept is not None:
+        return Outcome((_kept_signal(step, task, kept),), kept)
     if step.kind == "choice":
         return _choice(step, task, at, loop)
     if step.kind == "body":
         return _of_run(run_body(step, task, at, loop, _emitted), at)
     return _of_run(run_task(task, at, loop), at)
+
+
+def _kept_signal(step: Step, task: Task, run: TaskRun) -> str:
+    """Return what a step emitted when it ended well."""
+    if step.kind != "choice":
+        return "success"
+    if run.state == "SKIPPED":
+        return "skip" if "skip" in step.signals else "success"
+    outputs = run.outputs or {}
+    if task.type == CORE_FLOW + "If":
+        return branch_signals(task)["then" if outputs.get("evaluationResult") else "else"]
+    if task.type == CORE_FLOW + "Switch":
+        branch = "defaults" if outputs.get("defaults") else f"cases.{outputs.get('value')}"
+        return branch_signals(task)[branch]
+    return "run" if "run" in step.signals else "success"
 
 
 def _emitted(step: Step, at: StepRun, loop: LoopPath) -> tuple[str, ...]:

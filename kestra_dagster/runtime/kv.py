@@ -1,0 +1,288 @@
+"""Keys and values in a database, shared by all processes of an instance."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from kestra_dagster.errors import RetryableError
+from kestra_dagster.runtime.context import KeyValue
+from kestra_dagster.runtime.records_json import jsonable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Row, Table
+
+BUSY_SECONDS = 30
+"""How long a writer of SQLite waits for the others."""
+
+
+class DatabaseUnreachable(RetryableError):
+    """The database of the instance does not answer, or refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A row that has not expired."""
+
+    text: str
+    kind: str
+    description: str | None
+    expires: int | None
+
+    @property
+    def value(self) -> Any:
+        return _decoded(self.kind, self.text)
+
+
+class SqlKeyValues:
+    """The key-value store in the table `kestra_kv` of a database (SQLite or Postgres).
+
+    Nothing is opened before the first use. Thread-safe; a change is one transaction that holds the
+    row, so that writers in any number of processes follow one another.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._opened: tuple[Engine, Table] | None = None
+
+    def get(self, namespace: str, key: str) -> KeyValue | None:
+        """Return what is stored under a key; None if there is nothing, or it has expired."""
+        with self._connection() as (connection, table):
+            entry = self._entry(connection, table, namespace, key, lock=False)
+        if entry is None:
+            return None
+        return KeyValue(entry.value, entry.description, _moment(entry.expires))
+
+    def set(
+        self,
+        namespace: str,
+        key: str,
+        value: Any,
+        *,
+        ttl: timedelta | None = None,
+        description: str | None = None,
+        overwrite: bool = True,
+    ) -> bool:
+        """Store a value; with `overwrite=False` return False and change nothing if it exists."""
+        expires = _now() + round(ttl.total_seconds() * 1000) if ttl is not None else None
+        entry = _Entry(*_encoded(value), description, expires)
+
+        def change(current: _Entry | None) -> _Entry | None:
+            return entry if overwrite or current is None else None
+
+        return self._change(namespace, key, change) is not None
+
+    def edit(self, namespace: str, key: str, change: Callable[[Any | None], Any]) -> Any:
+        """Store and return `change(current value or None)`, in one step among all writers.
+
+        `change` may be called again when another writer was first. Description and time to live
+        stay as they are.
+        """
+
+        def entry(current: _Entry | None) -> _Entry:
+            text, kind = _encoded(change(current.value if current else None))
+            if current is None:
+                return _Entry(text, kind, None, None)
+            return _Entry(text, kind, current.description, current.expires)
+
+        changed = self._change(namespace, key, entry)
+        assert changed is not None
+        return changed.value
+
+    def delete(self, namespace: str, key: str) -> bool:
+        """Delete a key and say whether it was there."""
+        with self._writing() as (connection, table):
+            entry = self._entry(connection, table, namespace, key, lock=True)
+            connection.execute(table.delete().where(_at(table, namespace, key)))
+        return entry is not None
+
+    def keys(self, namespace: str, prefix: str = "") -> list[str]:
+        """Return the keys of a namespace that start with `prefix`, sorted."""
+        with self._connection() as (connection, table):
+            rows = connection.execute(
+                table.select().where(table.c.namespace == namespace, _live(table))
+            ).all()
+        return sorted(row.key for row in rows if row.key.startswith(prefix))
+
+    def purge(self, namespaces: Sequence[str], key_pattern: str | None, expired_only: bool) -> int:
+        """Delete keys that match the glob (none: all) in namespaces that match the globs."""
+        with self._writing() as (connection, table):
+            found = table.select().with_only_columns(table.c.namespace, table.c.key)
+            rows = connection.execute(found.where(_expired(table)) if expired_only else found).all()
+            doomed = [
+                row
+                for row in rows
+                if any(fnmatchcase(row.namespace, glob) for glob in namespaces)
+                and fnmatchcase(row.key, key_pattern or "*")
+            ]
+            for row in doomed:
+                connection.execute(table.delete().where(_at(table, row.namespace, row.key)))
+        return len(doomed)
+
+    def _change(
+        self, namespace: str, key: str, change: Callable[[_Entry | None], _Entry | None]
+    ) -> _Entry | None:
+        """Replace the entry of a key by `change(entry)`; leave it where that is None."""
+        from sqlalchemy.exc import IntegrityError
+
+        while True:
+            try:
+                with self._writing() as (connection, table):
+                    row = self._row(connection, table, namespace, key, lock=True)
+                    entry = change(_live_entry(row))
+                    if entry is None:
+                        return None
+                    values = {
+                        "value": entry.text,
+                        "kind": entry.kind,
+                        "description": entry.description,
+                        "expires": entry.expires,
+                        "version": row.version + 1 if row else 1,
+                    }
+                    if row is None:
+                        where = {"namespace": namespace, "key": key}
+                        connection.execute(table.insert().values(**where, **values))
+                    else:
+                        changed = table.update().where(_at(table, namespace, key)).values(**values)
+                        connection.execute(changed)
+                    return entry
+            except IntegrityError:
+                continue  # another writer inserted the key first: it is there now, and can be held
+
+    def _entry(
+        self, connection: Connection, table: Table, namespace: str, key: str, *, lock: bool
+    ) -> _Entry | None:
+        return _live_entry(self._row(connection, table, namespace, key, lock=lock))
+
+    def _row(
+        self, connection: Connection, table: Table, namespace: str, key: str, *, lock: bool
+    ) -> Row[Any] | None:
+        query = table.select().where(_at(table, namespace, key))
+        return connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+    @contextmanager
+    def _writing(self) -> Iterator[tuple[Connection, Table]]:
+        with self._connection() as (connection, table):
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection, table
+            connection.commit()
+
+    @contextmanager
+    def _connection(self) -> Iterator[tuple[Connection, Table]]:
+        from sqlalchemy.exc import DBAPIError, IntegrityError
+
+        try:
+            engine, table = self._open()
+            with engine.connect() as connection:
+                yield connection, table
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            place = _without_password(self._url)
+            raise DatabaseUnreachable(
+                f"the key-value store in `{place}` does not answer: {error.orig}"
+            ) from error
+
+    def _open(self) -> tuple[Engine, Table]:
+        with self._lock:
+            if self._opened is None:
+                self._opened = _opened(self._url)
+                weakref.finalize(self, self._opened[0].dispose)
+            return self._opened
+
+
+def _opened(url: str) -> tuple[Engine, Table]:
+    """Return an engine on the database and the table, which is made if it is missing."""
+    from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, create_engine, event
+    from sqlalchemy.exc import DBAPIError
+
+    engine = create_engine(url, pool_size=4, max_overflow=28, pool_pre_ping="sqlite" not in url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    table = Table(
+        "kestra_kv",
+        MetaData(),
+        Column("namespace", Text, primary_key=True),
+        Column("key", Text, primary_key=True),
+        Column("value", Text, nullable=False),
+        Column("kind", Text, nullable=False),
+        Column("description", Text),
+        Column("expires", BigInteger),
+        Column("version", Integer, nullable=False),
+    )
+    try:
+        table.create(engine, checkfirst=True)
+    except DBAPIError:
+        # Two processes that both find no table both make it, and one of them fails.
+        table.create(engine, checkfirst=True)
+    return engine, table
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where `_writing` says so
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _at(table: Table, namespace: str, key: str) -> Any:
+    return (table.c.namespace == namespace) & (table.c.key == key)
+
+
+def _expired(table: Table) -> Any:
+    return table.c.expires <= _now()
+
+
+def _live(table: Table) -> Any:
+    return table.c.expires.is_(None) | (table.c.expires > _now())
+
+
+def _live_entry(row: Row[Any] | None) -> _Entry | None:
+    if row is None or (row.expires is not None and row.expires <= _now()):
+        return None
+    return _Entry(row.value, row.kind, row.description, row.expires)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _moment(millis: int | None) -> datetime | None:
+    return datetime.fromtimestamp(millis / 1000, timezone.utc) if millis is not None else None
+
+
+def _encoded(value: Any) -> tuple[str, str]:
+    """Return a value as text, and the kind that says how to read it."""
+    if isinstance(value, datetime):
+        return value.isoformat(), "datetime"
+    if isinstance(value, date):
+        return value.isoformat(), "date"
+    if isinstance(value, timedelta):
+        return str(value // timedelta(microseconds=1)), "duration"
+    return json.dumps(jsonable(value), ensure_ascii=False, separators=(",", ":")), "json"
+
+
+def _decoded(kind: str, text: str) -> Any:
+    if kind == "datetime":
+        return datetime.fromisoformat(text)
+    if kind == "date":
+        return date.fromisoformat(text)
+    if kind == "duration":
+        return timedelta(microseconds=int(text))
+    return json.loads(text)
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy.engine import make_url
+
+    return make_url(url).render_as_string(hide_password=True)
