@@ -74,7 +74,7 @@ def load_folder(path: Path, types: TaskTypes) -> LoadedFolder:
 
     Of flows with one namespace and id none is returned, since it is open which one is meant.
     """
-    loaded = [load_flow(file, types) for file in sorted(_flow_files(path))]
+    loaded = [load_flow(file, types) for file in sorted(flow_files(path))]
     by_name: dict[tuple[str, str], list[Flow]] = {}
     for flow in filter(None, (one.flow for one in loaded)):
         by_name.setdefault((flow.namespace, flow.id), []).append(flow)
@@ -89,7 +89,8 @@ def load_folder(path: Path, types: TaskTypes) -> LoadedFolder:
     )
 
 
-def _flow_files(path: Path) -> Iterator[Path]:
+def flow_files(path: Path) -> Iterator[Path]:
+    """Yield the files below a folder that should hold flows."""
     for file in path.rglob("*"):
         if file.suffix in (".yml", ".yaml") and file.is_file():
             yield file

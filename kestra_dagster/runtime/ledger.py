@@ -73,14 +73,13 @@ class Ledger:
                 run = replace(run, sequence=earlier.sequence, history=earlier.history)
                 self._adopted.discard(run.id)
                 self._own_state.pop(run.id, None)
-            self._keep(run)
-            return run
+                self._keep(replace(earlier, state="RESTARTED"))
+            return self._keep(run)
 
     def update(self, run: TaskRun) -> TaskRun:
         """Replace a run that is still going on."""
         with self._lock:
-            self._keep(run)
-        return run
+            return self._keep(run)
 
     def end(self, step_key: str, run: TaskRun, *, own_state: bool = False) -> TaskRun:
         """Close a run and write it to the journal.
@@ -88,15 +87,14 @@ class Ledger:
         `own_state` says that a flowable's state does not follow from its children alone (its
         condition failed, it was skipped, its loop broke off).
         """
-        run = replace(run, ended=run.ended or datetime.now(timezone.utc))
+        with self._lock:
+            run = self._keep(replace(run, ended=run.ended or datetime.now(timezone.utc)))
+            if own_state:
+                self._own_state[run.id] = run.state
         line = to_line(run)
         if own_state:
             line["own"] = True
         self._journal.append(step_key, line)
-        with self._lock:
-            if own_state:
-                self._own_state[run.id] = run.state
-            self._keep(run)
         return run
 
     def forget_iteration(self, task: Task, loop: LoopPath) -> None:
@@ -197,12 +195,19 @@ class Ledger:
             if run_id(place.key, self._own_loop(place, loop)) not in self._runs:
                 self._keep(self._new(ancestor.id, loop, started, sequence))
 
-    def _keep(self, run: TaskRun) -> None:
-        if run.id not in self._runs:
+    def _keep(self, run: TaskRun) -> TaskRun:
+        known = self._runs.get(run.id)
+        if known is None:
             self._children.setdefault(run.parent_id, []).append(run.id)
+        states = known.states if known is not None else run.states
+        if not states or states[-1][0] != run.state:
+            now = datetime.now(timezone.utc)
+            states = (*(states or (("CREATED", run.started),)), (run.state, now))
+        run = replace(run, states=states)
         self._runs[run.id] = run
         if run.outputs is not None:
             self._publish(run)
+        return run
 
     def _publish(self, run: TaskRun) -> None:
         tree = self._outputs

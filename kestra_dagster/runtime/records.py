@@ -38,7 +38,8 @@ class TaskRun:
     """One run of a task, or of one iteration of it.
 
     `value` is the loop value where the task is a direct child of a loop. `attempts` counts the
-    tries, `history` tells them. `sequence` orders the runs by creation.
+    tries, `history` tells them; `states` are the states it went through and since when. `sequence`
+    orders the runs by creation.
     """
 
     id: str
@@ -54,6 +55,7 @@ class TaskRun:
     outputs: Mapping[str, Any] | None = None
     ended: datetime | None = None
     error: str | None = None
+    states: tuple[tuple[str, datetime], ...] = ()
 
     @property
     def attempts(self) -> int:

@@ -33,6 +33,7 @@ def to_line(run: TaskRun) -> dict[str, Any]:
             for attempt in run.history
         ]
         or None,
+        "states": [[state, since.isoformat()] for state, since in run.states] or None,
     }
     line.update((key, value) for key, value in optional.items() if value is not None)
     return line
@@ -60,6 +61,7 @@ def from_line(line: Mapping[str, Any]) -> TaskRun | None:
             Attempt(state, moment(started), moment(ended), error)
             for state, started, ended, error in line.get("history", ())
         ),
+        states=tuple((state, moment(since)) for state, since in line.get("states", ())),
     )
 
 

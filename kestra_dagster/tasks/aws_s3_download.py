@@ -11,11 +11,11 @@ from pydantic import Field, model_validator
 
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.runtime.files import scratch_file
 from kestra_dagster.runtime.storage import safe_name
 from kestra_dagster.tasks.aws_failures import aws_errors
 from kestra_dagster.tasks.aws_s3 import S3Listing, given
 from kestra_dagster.tasks.aws_s3_objects import CopySource, CopyTarget, copy
-from kestra_dagster.tasks.files import scratch_file
 
 CHUNK = 1024 * 1024
 

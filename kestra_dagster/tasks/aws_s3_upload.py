@@ -14,9 +14,9 @@ from pydantic import Field, model_validator
 from kestra_dagster.errors import TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.runtime.files import uri_name
 from kestra_dagster.tasks.aws_failures import aws_errors
 from kestra_dagster.tasks.aws_s3 import Encryption, S3Spec, encryption, given
-from kestra_dagster.tasks.files import uri_name
 
 StorageClass = Literal[
     "STANDARD",

@@ -17,8 +17,8 @@ from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.runtime.files import is_internal, scratch_file, uri_name
 from kestra_dagster.runtime.storage import safe_name
-from kestra_dagster.tasks.files import is_internal, scratch_file, uri_name
 from kestra_dagster.tasks.http_client import Outgoing, content, exchange
 from kestra_dagster.tasks.http_failures import shown_url
 from kestra_dagster.tasks.http_options import HttpAuth, HttpOptions, HttpSsl

@@ -10,7 +10,7 @@ from kestra_dagster.flow.model import LogLevel
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import ExecutionFilter, LogLine, TaskContext
-from kestra_dagster.tasks.files import scratch_file
+from kestra_dagster.runtime.files import scratch_file
 from kestra_dagster.tasks.items import EXTENSION, write_items
 
 

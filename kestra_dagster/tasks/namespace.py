@@ -13,8 +13,8 @@ from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
-from kestra_dagster.tasks.files import is_internal, uri_name
-from kestra_dagster.tasks.globs import files_below, matching
+from kestra_dagster.runtime.files import is_internal, uri_name
+from kestra_dagster.runtime.globs import files_below, matching
 
 
 class _NamespaceSpec(RunnableSpec):

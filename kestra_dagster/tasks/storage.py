@@ -15,8 +15,8 @@ from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
-from kestra_dagster.tasks.files import scratch_file, uri_name
-from kestra_dagster.tasks.working_files import store_output_files, write_input_files
+from kestra_dagster.runtime.files import scratch_file, uri_name
+from kestra_dagster.runtime.working_files import store_output_files, write_input_files
 
 
 class Write(RunnableSpec):

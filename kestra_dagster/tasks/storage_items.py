@@ -12,7 +12,7 @@ from kestra_dagster.expressions import ExpressionError, truthy
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
-from kestra_dagster.tasks.files import scratch_file
+from kestra_dagster.runtime.files import scratch_file
 from kestra_dagster.tasks.items import EXTENSION, item_variables, read_lines
 
 Choice = Literal["INCLUDE", "EXCLUDE"]

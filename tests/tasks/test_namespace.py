@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import LOAD
-from kestra_dagster.tasks.globs import glob_pattern
+from kestra_dagster.runtime.globs import glob_pattern
 from kestra_dagster.tasks.namespace import DeleteFiles, DownloadFiles, UploadFiles
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import LOAD
+from kestra_dagster.runtime.line_parts import deal_parts, split_lines, write_parts
 from kestra_dagster.tasks.storage import (
     Concat,
     Delete,
@@ -19,7 +20,7 @@ from kestra_dagster.tasks.storage import (
     Write,
 )
 from kestra_dagster.tasks.storage_items import DeduplicateItems, FilterItems
-from kestra_dagster.tasks.storage_split import Split, deal_parts, split_lines, write_parts
+from kestra_dagster.tasks.storage_split import Split
 
 
 def texts(context, uris):

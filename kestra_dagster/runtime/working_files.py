@@ -10,8 +10,8 @@ from typing import Any
 
 from kestra_dagster.errors import TaskMisconfigured
 from kestra_dagster.runtime.context import TaskContext
-from kestra_dagster.tasks.files import is_internal
-from kestra_dagster.tasks.globs import files_below, matching
+from kestra_dagster.runtime.files import is_internal
+from kestra_dagster.runtime.globs import files_below, matching
 
 
 def write_input_files(files: Mapping[str, Any] | str | None, context: TaskContext) -> list[Path]:

@@ -1,0 +1,139 @@
+"""Subflow: start an execution of another flow and take over its end (Kestra 0.21)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.flow import label_map
+from kestra_dagster.runtime.children import CORRELATION, ChildEnd, ChildRequest
+
+if TYPE_CHECKING:
+    from kestra_dagster.flow.model import Flow
+    from kestra_dagster.runtime.running_task import RunningTask
+
+TRANSMITTED = ("FAILED", "KILLED", "WARNING", "PAUSED")
+"""States of a child that its task takes over while `transmitFailed`; others count as SUCCESS."""
+
+
+def run_subflow(spec: Any, context: RunningTask) -> tuple[str, Mapping[str, Any]]:
+    """Start the flow that a rendered Subflow names; return the task's state and outputs."""
+    flow = flow_of(spec, context)
+
+    def started(child_id: str) -> None:
+        context.log.info(f"started execution {child_id} of `{flow.namespace}.{flow.id}`")
+
+    request = request_of(spec, flow, context, spec.inputs, spec.outputs, started)
+    end = context.execution.platform.launch(request)
+    if not spec.wait:
+        return "SUCCESS", {"executionId": end.execution_id}
+    outputs = {"executionId": end.execution_id, "state": end.state, "outputs": end.outputs}
+    if end.publish_error is not None:
+        del outputs["outputs"]
+        raise TaskFailed(
+            f"the outputs of execution {end.execution_id} cannot be rendered: {end.publish_error}",
+            outputs=outputs,
+        )
+    state = transmitted(spec, end)
+    if state == "FAILED":
+        raise TaskFailed(
+            f"execution {end.execution_id} of `{flow.namespace}.{flow.id}` ended {end.state}: "
+            f"{end.error}",
+            outputs=outputs,
+        )
+    return state, outputs
+
+
+def transmitted(spec: Any, end: ChildEnd) -> str:
+    """Return the state a child's end means for the task that waited for it."""
+    return end.state if spec.transmit_failed and end.state in TRANSMITTED else "SUCCESS"
+
+
+def flow_of(spec: Any, context: RunningTask) -> Flow:
+    """Return the flow that a task names; raise TaskMisconfigured with what there is instead."""
+    execution = context.execution
+    catalog = execution.platform.flows
+    own = execution.flow
+    if (spec.namespace, spec.flow_id) == (own.namespace, own.id):
+        flow: Flow | None = own
+    else:
+        flow = catalog.find(spec.namespace, spec.flow_id) if catalog else None
+    if flow is None:
+        raise TaskMisconfigured(
+            f"there is no flow `{spec.flow_id}` in the namespace `{spec.namespace}`",
+            hint=_known(spec, catalog),
+        )
+    if flow.disabled:
+        raise TaskMisconfigured(f"the flow `{spec.namespace}.{spec.flow_id}` is disabled")
+    if spec.revision is not None and spec.revision != flow.revision:
+        context.log.warn(
+            f"revision {spec.revision} of `{flow.namespace}.{flow.id}` is not kept: the flow runs "
+            f"as it is in `{flow.source.file}`"
+        )
+    return flow
+
+
+def _known(spec: Any, catalog: Any) -> str:
+    if catalog is None:
+        return "no folder of flows is known here: name one with `flows`"
+    from difflib import get_close_matches
+
+    ids = catalog.ids(spec.namespace)
+    close = get_close_matches(spec.flow_id, ids, 1)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    there = ", ".join(f"`{one}`" for one in sorted(ids)[:8])
+    return f"the namespace holds {there}" if there else "no flow has that namespace"
+
+
+def request_of(
+    spec: Any,
+    flow: Flow,
+    context: RunningTask,
+    inputs: Mapping[str, Any],
+    publish: Mapping[str, Any] | None = None,
+    started: Callable[[str], None] = lambda _: None,
+) -> ChildRequest:
+    """Return what to start for a Subflow, or for one batch of a ForEachItem."""
+    parent = context.execution
+    run = context.run
+    inherited = parent.labels if spec.inherit_labels else {}
+    own = {str(key): str(value) for key, value in (label_map(spec.labels) or {}).items()}
+    system = {key: value for key, value in parent.labels.items() if key.startswith("system.")}
+    trigger = {
+        "executionId": parent.id,
+        "namespace": parent.flow.namespace,
+        "flowId": parent.flow.id,
+        "flowRevision": parent.flow.revision,
+        "taskRunId": run.id,
+        **({"taskRunValue": run.value} if run.value is not None else {}),
+        **({"taskRunIteration": run.iteration} if run.iteration is not None else {}),
+        "_context": {"id": context.task.id, "type": context.task.type},
+    }
+    return ChildRequest(
+        flow=flow,
+        inputs=inputs,
+        labels={**inherited, **system, **own, CORRELATION: parent.labels[CORRELATION]},
+        trigger=trigger,
+        parent=parent,
+        publish=publish,
+        wait=spec.wait,
+        delay=_delay(spec.schedule_date),
+        started=started,
+    )
+
+
+def _delay(date: str | None) -> float:
+    """Return the seconds until a date; the past is now."""
+    if not date:
+        return 0.0
+    try:
+        moment = datetime.fromisoformat(date.replace("Z", "+00:00"))
+    except ValueError:
+        raise TaskMisconfigured(
+            f"`scheduleDate` is not a date: `{date}`; write one like `2026-01-31T09:00:00Z`"
+        ) from None
+    moment = moment if moment.tzinfo else moment.astimezone()
+    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
