@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from kestra_dagster.flow.diagnostics import Diagnostic
     from kestra_dagster.flow.loader import LoadedFolder
-    from kestra_dagster.flow.model import Flow
+    from kestra_dagster.flow.model import Flow, Source
     from kestra_dagster.runtime.events import Listener
     from kestra_dagster.runtime.result import RunResult
 
@@ -85,7 +86,7 @@ def _by_id(wanted: str, folder: Path, loaded: LoadedFolder) -> Flow:
     if found:
         names = ", ".join(f"`{flow.namespace}.{flow.id}`" for flow in found)
         raise FlowNotFound(f"`{wanted}` is the id of several flows; choose one of {names}")
-    broken = [source for source in loaded.sources if Path(source.file).stem == wanted]
+    broken = [source for source in loaded.sources if _claims(source, wanted)]
     if broken:
         files = {source.file for source in broken}
         raise FlowInvalid([item for item in loaded.diagnostics if item.file in files], broken)
@@ -96,6 +97,12 @@ def _by_id(wanted: str, folder: Path, loaded: LoadedFolder) -> Flow:
     raise FlowNotFound(
         f"there is no file and no flow `{wanted}` in `{folder}`{hint} (it holds {there})"
     )
+
+
+def _claims(source: Source, wanted: str) -> bool:
+    """Say whether a file that gave no flow looks like the one that is wanted."""
+    written = re.search(r"""^id:\s*["']?([\w.-]+)""", source.text, re.MULTILINE)
+    return wanted in (Path(source.file).stem, written and written[1])
 
 
 def render(
@@ -113,12 +120,15 @@ def render(
 
 
 def check(path: str | Path) -> list[Diagnostic]:
-    """Return all diagnostics of a flow file, or of every flow of a folder."""
+    """Return all diagnostics of a flow file, or of every flow of a folder and their job names."""
     from kestra_dagster.flow.loader import load_flow, load_folder
+    from kestra_dagster.orchestration.names import distinct
     from kestra_dagster.tasks.registry import default_registry
 
     path = Path(path)
     types = default_registry()
     if path.is_dir():
-        return list(load_folder(path, types).diagnostics)
+        loaded = load_folder(path, types)
+        _, clashes = distinct(loaded.flows)
+        return [*loaded.diagnostics, *clashes]
     return list(load_flow(path, types).diagnostics)

@@ -43,7 +43,11 @@ def _report(found: list[Diagnostic]) -> str:
         severity: sum(finding.severity == severity for finding in found)
         for severity in ("error", "warning", "info")
     }
-    total = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
+    total = ", ".join(
+        f"{count} {severity}{'s' if count > 1 and severity != 'info' else ''}"
+        for severity, count in counts.items()
+        if count
+    )
     return f"{format_diagnostics(found, sources)}\n\n{total}"
 
 

@@ -154,7 +154,10 @@ def _show(results: list[tuple[Sample, RunResult]], s3: LocalS3, console: Console
         console.print(f"\n[bold]{sample.id}[/]")
         console.print(Text(gantt(result.task_runs, ascii_only=plain)))
     console.print()
-    table = Table(box=ASCII_DOUBLE_HEAD if plain else SIMPLE_HEAD, pad_edge=False)
+    # As narrow as it can be: with the longest flow id it fits into 80 columns.
+    table = Table(
+        box=ASCII_DOUBLE_HEAD if plain else SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+    )
     table.add_column("flow", no_wrap=True)
     table.add_column("state")
     table.add_column("tasks", justify="right")

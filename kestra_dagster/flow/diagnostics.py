@@ -40,7 +40,8 @@ CODES: Mapping[str, tuple[Severity, str]] = {
         "error",
         "System labels can only be set by Kestra itself, offending label: {key}={value}.",
     ),
-    "KD024": ("error", "the flow `{namespace}.{id}` is also defined in {other}"),
+    "KD024": ("error", "the flow `{namespace}.{id}` is already defined in {first}"),
+    "KD025": ("error", "its job would be named `{name}`, like that of the flow in {first}"),
     # How the parts fit
     "KD030": ("error", "`{id}` depends on `{other}`, which is not {where}"),
     "KD031": ("error", "these depend on each other in a circle: {cycle}"),

@@ -97,16 +97,15 @@ def flow_files(path: Path) -> Iterator[Path]:
 
 
 def _duplicates(flows: list[Flow]) -> Iterator[Diagnostic]:
-    for flow in flows:
-        other = next(one for one in flows if one is not flow)
+    for flow in flows[1:]:
         report = Report(flow.source)
         report.add(
             "KD024",
             ("id",),
             namespace=flow.namespace,
             id=flow.id,
-            other=other.source.file,
-            hint="rename or remove one of them",
+            first=f"`{flows[0].source.file}`",
+            hint="rename or remove one of them; until then neither can be used",
         )
         yield from report.found
 

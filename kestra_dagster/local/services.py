@@ -57,10 +57,10 @@ def services(project: Path, *, database: bool = True, s3: bool = False) -> Itera
     environment = {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes"}
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(2))
-        database = pool.submit(stack.enter_context, local_postgres(home)) if embedded else None
+        url = pool.submit(stack.enter_context, local_postgres(home)) if embedded else None
         store = pool.submit(stack.enter_context, local_s3(home, (SAMPLE_BUCKET,))) if s3 else None
-        if database:
-            environment[POSTGRES_URL] = database.result()
+        if url:
+            environment[POSTGRES_URL] = url.result()
         if store:
             environment |= s3_environment(store.result())
         yield Services(

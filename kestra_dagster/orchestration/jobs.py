@@ -13,7 +13,7 @@ from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.orchestration.execution_resource import execution_resource
 from kestra_dagster.orchestration.graphs import build_graph
 from kestra_dagster.orchestration.input_config import input_fields
-from kestra_dagster.orchestration.names import DEFAULT_JOB_NAME, job_name
+from kestra_dagster.orchestration.names import job_name
 from kestra_dagster.orchestration.ops import RESOURCE, build_op
 from kestra_dagster.orchestration.tags import flow_tags
 from kestra_dagster.plan.compile import compile_flow
@@ -23,7 +23,7 @@ def build_job(
     flow: Flow,
     types: TaskTypes,
     *,
-    name_template: str = DEFAULT_JOB_NAME,
+    name_template: str | None = None,
     quiet: bool = False,
 ) -> dg.JobDefinition:
     """Return the job of a flow; its run config is the flow's inputs and nothing else.

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 
+from kestra_dagster.errors import TerminalError
+from kestra_dagster.flow.diagnostics import Diagnostic, Report
 from kestra_dagster.flow.model import Flow
 
+NAME_VARIABLE = "KESTRA_DAGSTER_JOB_NAME"
 DEFAULT_JOB_NAME = "{id}"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
 # Dagster refuses these as names of nodes and outputs (dagster 1.13: DISALLOWED_NAMES).
@@ -23,9 +29,50 @@ def safe_name(text: str) -> str:
     return f"{name}_" if name in _RESERVED else name
 
 
-def job_name(flow: Flow, template: str = DEFAULT_JOB_NAME) -> str:
-    """Return the job name of a flow; `template` may use `{id}` and `{namespace}`."""
-    return safe_name(template.format(id=flow.id, namespace=flow.namespace))
+def job_name(flow: Flow, template: str | None = None) -> str:
+    """Return the job name of a flow; `template` may use `{id}` and `{namespace}`.
+
+    Without one it is what KESTRA_DAGSTER_JOB_NAME says, else `{id}`.
+    """
+    template = template or os.environ.get(NAME_VARIABLE) or DEFAULT_JOB_NAME
+    try:
+        return safe_name(template.format(id=flow.id, namespace=flow.namespace))
+    except (LookupError, ValueError, AttributeError):
+        raise TerminalError(
+            f"`{template}` cannot be used to name jobs: write a text with `{{id}}`, and "
+            "`{namespace}` if you like"
+        ) from None
+
+
+def distinct(
+    flows: Iterable[Flow], template: str | None = None
+) -> tuple[list[Flow], list[Diagnostic]]:
+    """Leave out flows whose jobs would have one name, with a diagnostic that names both files."""
+    named: defaultdict[str, list[Flow]] = defaultdict(list)
+    for flow in flows:
+        named[job_name(flow, template)].append(flow)
+    kept = [group[0] for group in named.values() if len(group) == 1]
+    clashes = [
+        clash
+        for name, group in named.items()
+        for flow in group[1:]
+        for clash in _clash(flow, group[0], name)
+    ]
+    return kept, clashes
+
+
+def _clash(flow: Flow, first: Flow, name: str) -> list[Diagnostic]:
+    report = Report(flow.source)
+    report.add(
+        "KD025",
+        ("id",),
+        name=name,
+        first=f"`{first.source.file}`",
+        hint="rename one of the flows; or name every job by its namespace too, with "
+        f'job_name: "{{namespace}}__{{id}}" ({NAME_VARIABLE} in the environment). '
+        "Until then neither has a job",
+    )
+    return report.found
 
 
 def unique_names(ids: list[str]) -> dict[str, str]:
