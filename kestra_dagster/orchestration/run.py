@@ -15,7 +15,7 @@ from kestra_dagster.orchestration.input_config import to_config
 from kestra_dagster.orchestration.jobs import build_job
 from kestra_dagster.orchestration.sessions import SESSION_TAG, Session, session
 from kestra_dagster.runtime.events import Listener
-from kestra_dagster.runtime.open import check_inputs
+from kestra_dagster.runtime.given import check_inputs
 from kestra_dagster.runtime.result import RunResult, result_of
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.tasks.registry import default_registry

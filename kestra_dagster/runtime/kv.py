@@ -39,7 +39,7 @@ class _Entry:
 
     @property
     def value(self) -> Any:
-        return _decoded(self.kind, self.text)
+        return decoded(self.kind, self.text)
 
 
 class SqlKeyValues:
@@ -74,7 +74,7 @@ class SqlKeyValues:
     ) -> bool:
         """Store a value; with `overwrite=False` return False and change nothing if it exists."""
         expires = _now() + round(ttl.total_seconds() * 1000) if ttl is not None else None
-        entry = _Entry(*_encoded(value), description, expires)
+        entry = _Entry(*encoded(value), description, expires)
 
         def change(current: _Entry | None) -> _Entry | None:
             return entry if overwrite or current is None else None
@@ -89,7 +89,7 @@ class SqlKeyValues:
         """
 
         def entry(current: _Entry | None) -> _Entry:
-            text, kind = _encoded(change(current.value if current else None))
+            text, kind = encoded(change(current.value if current else None))
             if current is None:
                 return _Entry(text, kind, None, None)
             return _Entry(text, kind, current.description, current.expires)
@@ -261,7 +261,7 @@ def _moment(millis: int | None) -> datetime | None:
     return datetime.fromtimestamp(millis / 1000, timezone.utc) if millis is not None else None
 
 
-def _encoded(value: Any) -> tuple[str, str]:
+def encoded(value: Any) -> tuple[str, str]:
     """Return a value as text, and the kind that says how to read it."""
     if isinstance(value, datetime):
         return value.isoformat(), "datetime"
@@ -272,7 +272,8 @@ def _encoded(value: Any) -> tuple[str, str]:
     return json.dumps(jsonable(value), ensure_ascii=False, separators=(",", ":")), "json"
 
 
-def _decoded(kind: str, text: str) -> Any:
+def decoded(kind: str, text: str) -> Any:
+    """Return the value that `encoded` made text of."""
     if kind == "datetime":
         return datetime.fromisoformat(text)
     if kind == "date":

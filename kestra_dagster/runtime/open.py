@@ -7,35 +7,18 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from kestra_dagster import expressions
-from kestra_dagster.errors import TerminalError
-from kestra_dagster.flow.inputs import ResolvedInputs, resolve_inputs
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
-from kestra_dagster.runtime.host import BareHost
+from kestra_dagster.runtime.given import flow_inputs
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records_json import jsonable
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
-from kestra_dagster.runtime.variables import flow_variables
 
 SETTLED = "_execution"
-
-
-class InputsInvalid(TerminalError):
-    """The inputs given do not fit the flow; `problems` holds one sentence each."""
-
-    def __init__(self, flow: Flow, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(f"cannot start `{flow.id}`: {'; '.join(self.problems)}")
-
-
-def check_inputs(flow: Flow, given: Mapping[str, Any], masker: Masker) -> ResolvedInputs:
-    """Resolve inputs without storing any file; raise InputsInvalid with every problem."""
-    return _resolve(flow, given, masker, lambda source, name: f"kestra:///{name}")
 
 
 def open_execution(
@@ -63,7 +46,7 @@ def open_execution(
     if settled is None:
         prefix = execution_prefix(flow.namespace, flow.id, execution_id)
         storage = ExecutionStorage(platform.files, prefix).task("inputs", "")
-        resolved = _resolve(flow, given, masker, storage.put)
+        resolved = flow_inputs(flow, given, masker, storage.put)
         values = jsonable(resolved.values)
         started = datetime.now().astimezone()
         public = _without(values, resolved.secrets)
@@ -96,26 +79,6 @@ def about(flow: Flow) -> dict[str, Any]:
     return {"flow": {"file": flow.source.file, "source": flow.source.text}}
 
 
-def _resolve(flow: Flow, given: Mapping[str, Any], masker: Masker, store: Any) -> ResolvedInputs:
-    host = BareHost(masker)
-
-    def render(value: Any, variables: Mapping[str, Any]) -> Any:
-        return expressions.render_typed(value, variables, host)
-
-    resolved = resolve_inputs(
-        flow.inputs,
-        given,
-        render_typed=render,
-        variables={**flow_variables(flow), "vars": flow.variables, "labels": flow.labels},
-        store_file=store,
-    )
-    if resolved.problems:
-        raise InputsInvalid(flow, [problem.message for problem in resolved.problems])
-    for secret in resolved.secrets:
-        masker.add(str(_at(resolved.values, secret)))
-    return resolved
-
-
 def _without(values: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
     kept = copy.deepcopy(dict(values))
     for secret in secrets:
@@ -125,12 +88,6 @@ def _without(values: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any
             branch = branch.get(folder, {})
         branch.pop(last, None)
     return kept
-
-
-def _at(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        values = values[part]
-    return values
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

@@ -13,6 +13,7 @@ from kestra_dagster.runtime.journal import Journal
 if TYPE_CHECKING:
     from kestra_dagster.flow.task_types import TaskTypes
     from kestra_dagster.runtime.context import Executions, KeyValueStore, NamespaceFiles
+    from kestra_dagster.runtime.signals import Signals
 
 STORAGE_VARIABLE = "KESTRA_DAGSTER_STORAGE"
 
@@ -42,6 +43,13 @@ class Platform:
     def journal(self, execution_id: str) -> Journal:
         """Return the journal of an execution."""
         return Journal(self.root / "runs" / execution_id)
+
+    @property
+    def signals(self) -> Signals:
+        """The pauses of executions."""
+        from kestra_dagster.runtime.signals import Signals
+
+        return Signals(self.kv, self.types, self.files)
 
     @property
     def files(self) -> Path:

@@ -1,0 +1,69 @@
+"""The values somebody gives for the inputs of a flow, or of a pause: read, completed, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kestra_dagster import expressions
+from kestra_dagster.errors import TerminalError
+from kestra_dagster.flow.inputs import Input, ResolvedInputs, StoreFile, resolve_inputs
+from kestra_dagster.flow.model import Flow
+from kestra_dagster.runtime.host import BareHost
+from kestra_dagster.runtime.secrets import Masker
+from kestra_dagster.runtime.variables import flow_variables
+
+
+class InputsInvalid(TerminalError):
+    """The inputs given do not fit; `problems` holds one sentence each, `what` was to be done."""
+
+    def __init__(self, what: str, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"cannot {what}: {'; '.join(self.problems)}")
+
+
+def check_inputs(flow: Flow, given: Mapping[str, Any], masker: Masker) -> ResolvedInputs:
+    """Resolve a flow's inputs without storing any file; raise InputsInvalid with every problem."""
+    return flow_inputs(flow, given, masker, lambda source, name: f"kestra:///{name}")
+
+
+def flow_inputs(
+    flow: Flow, given: Mapping[str, Any], masker: Masker, store_file: StoreFile
+) -> ResolvedInputs:
+    """Resolve the inputs of a flow; raise InputsInvalid with every problem."""
+    return resolved(f"start `{flow.id}`", flow, flow.inputs, given, masker, store_file)
+
+
+def resolved(
+    what: str,
+    flow: Flow,
+    inputs: Iterable[Input],
+    given: Mapping[str, Any],
+    masker: Masker,
+    store_file: StoreFile,
+) -> ResolvedInputs:
+    """Resolve inputs of a part of a flow and learn its secrets; raise InputsInvalid."""
+    host = BareHost(masker)
+
+    def render(value: Any, variables: Mapping[str, Any]) -> Any:
+        return expressions.render_typed(value, variables, host)
+
+    found = resolve_inputs(
+        inputs,
+        given,
+        render_typed=render,
+        variables={**flow_variables(flow), "vars": flow.variables, "labels": flow.labels},
+        store_file=store_file,
+    )
+    if found.problems:
+        raise InputsInvalid(what, [problem.message for problem in found.problems])
+    for secret in found.secrets:
+        masker.add(str(at(found.values, secret)))
+    return found
+
+
+def at(values: Any, input_id: str) -> Any:
+    """Return the value of an input by its id, dots leading into maps."""
+    for part in input_id.split("."):
+        values = values[part]
+    return values
