@@ -22,6 +22,7 @@ STYLES = {
     "info": "dim",
 }
 NAME_WIDTH = 20
+CAUSE_WIDTH = 60
 SHOWN_LEVELS = ("INFO", "WARN", "ERROR")
 
 
@@ -47,9 +48,10 @@ class Progress:
             again = f"again in {event.delay:.1f} s: {event.error}"
             self._line(event.time, "retry", _name(event.run), again)
         elif isinstance(event, TaskEnded):
-            length = f"{event.run.seconds:.2f} s"
-            self._line(event.time, event.run.state, _name(event.run), length)
-        elif isinstance(event, Logged) and event.line.level in SHOWN_LEVELS:
+            run = event.run
+            cause = f"  {_beginning(run.error)}" if run.error else ""
+            self._line(event.time, run.state, _name(run), f"{run.seconds:.2f} s{cause}")
+        elif isinstance(event, Logged) and not event.failure and event.line.level in SHOWN_LEVELS:
             task = event.line.task_id or ""
             self._line(event.line.timestamp, event.line.level.lower(), task, event.line.message)
 
@@ -60,10 +62,17 @@ class Progress:
             self._start = self._start or time
             since = max((time - self._start).total_seconds(), 0.0)
             colour = style(what)
+            text = f"{name:<{NAME_WIDTH}}  " if more else name
             self._console.print(
                 f"[dim]{since:8.2f} s[/]  [{colour}]{what:<8}[/]  "
-                f"{escape(f'{name:<{NAME_WIDTH}}')}  [dim]{escape(more)}[/]"
+                f"{escape(text)}[dim]{escape(more)}[/]"
             )
+
+
+def _beginning(error: str) -> str:
+    """Return the first words of an error, which is told in full at the end of the run."""
+    line = error.splitlines()[0]
+    return line if len(line) <= CAUSE_WIDTH else f"{line[: CAUSE_WIDTH - 4].rstrip()} ..."
 
 
 def _name(run: TaskRun) -> str:

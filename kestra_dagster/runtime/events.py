@@ -38,9 +38,13 @@ class TaskEnded:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A task logged a line (secrets masked)."""
+    """A task logged a line (secrets masked).
+
+    `failure` marks the error that the end of the task run, or its next try, tells again.
+    """
 
     line: LogLine
+    failure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

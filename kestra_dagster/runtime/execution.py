@@ -131,7 +131,9 @@ class Execution:
         if self._listener:
             self._listener(event)
 
-    def log(self, line: LogLine, step_key: str, tell: Listener | None = None) -> None:
+    def log(
+        self, line: LogLine, step_key: str, tell: Listener | None = None, *, failure: bool = False
+    ) -> None:
         """Keep a line of a task's log, in the journal too, and pass it on."""
         self.logs.append(line)
         self.journal.append(
@@ -139,7 +141,7 @@ class Execution:
             {"log": [line.timestamp.isoformat(), line.level, line.message, line.task_id,
                      line.task_run_id, line.value, line.attempt]},
         )  # fmt: skip
-        event = Logged(line)
+        event = Logged(line, failure)
         if tell:
             tell(event)
         self.tell(event)

@@ -99,7 +99,7 @@ def _choice(step: Step, task: Task, at: StepRun, loop: LoopPath) -> Outcome:
             signal, outputs = ("run" if "run" in step.signals else "success"), None
     except KestraDagsterError as error:
         message = f"{execution.place(task.id)}: {execution.masker.text(str(error))}"
-        at.log(run, "ERROR", message)
+        at.log(run, "ERROR", message, failure=True)
         run = finish(at, replace(run, state="FAILED", error=message), own_state=True)
         return Outcome(("failure",), run, TaskFailed(message))
     if outputs is not None:

@@ -43,13 +43,13 @@ class StepRun:
             self.tell(event)
         self.execution.tell(event)
 
-    def log(self, run: TaskRun, level: str, message: str) -> None:
+    def log(self, run: TaskRun, level: str, message: str, *, failure: bool = False) -> None:
         """Write a masked line to the task's log."""
         masked = self.execution.masker.text(message)
         line = LogLine(
             datetime.now(timezone.utc), level, masked, run.task_id, run.id, run.value, run.attempts
         )
-        self.execution.log(line, self.key, self.tell)
+        self.execution.log(line, self.key, self.tell, failure=failure)
 
 
 def run_task(task: Task, at: StepRun, loop: LoopPath) -> TaskRun:
@@ -69,7 +69,7 @@ def run_task(task: Task, at: StepRun, loop: LoopPath) -> TaskRun:
         run = _after(run, outcome, started)
         if outcome.state != "FAILED":
             break
-        at.log(run, "ERROR", outcome.error or "failed")
+        at.log(run, "ERROR", outcome.error or "failed", failure=True)
         delay = None
         if retry and not isinstance(outcome.cause, (TaskMisconfigured, StoreUnwritable)):
             delay = next_delay(retry, run.attempts, run.started, datetime.now(timezone.utc))
@@ -208,6 +208,6 @@ def _run_within(
 def _failed(task: Task, at: StepRun, run: TaskRun, prop: str, error: KestraDagsterError) -> TaskRun:
     place = at.execution.place(task.id, prop)
     message = at.execution.masker.text(f"cannot render `{prop}` ({place}): {error}")
-    at.log(run, "ERROR", message)
+    at.log(run, "ERROR", message, failure=True)
     run = replace(run, state="FAILED", error=message)
     return replace(run, state=forgiven(task, "FAILED"))
