@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from kestra_dagster.flow.loader import flow_files, load_flow
+from kestra_dagster.flow.loader import TEMPLATES, flow_files, load_flow
 from kestra_dagster.flow.model import Flow
+from kestra_dagster.flow.reader import read_document
 from kestra_dagster.flow.task_types import TaskTypes
 
 
@@ -24,7 +27,9 @@ class FlowCatalog:
 
     def find(self, namespace: str, flow_id: str) -> Flow | None:
         """Return the flow; None if there is none. Raise FlowInvalid if its file is broken."""
-        named = re.compile(rf"^[\"']?id[\"']?\s*:\s*[\"']?{re.escape(flow_id)}[\"']?\s*(#.*)?$", re.M)
+        named = re.compile(
+            rf"^[\"']?id[\"']?\s*:\s*[\"']?{re.escape(flow_id)}[\"']?\s*(#.*)?$", re.M
+        )
         for path, changed, text in self._texts():
             if not named.search(text):
                 continue
@@ -44,6 +49,16 @@ class FlowCatalog:
                 self._loaded[path] = (changed, flow)
                 found.append(flow.id)
         return found
+
+    def template(self, namespace: str, template_id: str) -> Mapping[str, Any] | None:
+        """Return the map a template's file holds; None if there is none."""
+        for folder in self.folders:
+            for path in sorted((folder / TEMPLATES).glob("*.y*ml")):
+                document, _ = read_document(path.read_text(encoding="utf-8-sig"), str(path))
+                data = document.data or {}
+                if (data.get("namespace"), data.get("id")) == (namespace, template_id):
+                    return data
+        return None
 
     def _texts(self) -> list[tuple[Path, int, str]]:
         found = []

@@ -208,12 +208,14 @@ class Batch(Part):
     separator: Dynamic[str] = "\n"
 
 
-class ForEachItem(ExecutableSpec):
+class ForEachItem(FlowableSpec):
     """Starts a flow for every batch of items of a file.
 
     `inputs` are rendered once per batch, with `taskrun.items` and `taskrun.iteration`.
     """
 
+    branches: ClassVar[Mapping[str, BranchShape]] = _HANDLERS
+    required_branches = ()
     items: Dynamic[Text]
     batch: Dynamic[Batch] = Batch()
     namespace: Dynamic[Text]
@@ -226,6 +228,12 @@ class ForEachItem(ExecutableSpec):
     inherit_labels: Dynamic[bool] = False
     schedule_date: Dynamic[Text | None] = None
     restart_behavior: RestartBehavior = "RETRY_FAILED"
+
+
+class HiddenStep(TaskSpec):
+    """A step of a ForEachItem that has a task run of its own; no flow can name it."""
+
+    kind = "runnable"
 
 
 FLOWABLES: Mapping[str, type[TaskSpec]] = {

@@ -25,6 +25,8 @@ from kestra_dagster.flow.tasks import TaskReader
 from kestra_dagster.flow.triggers import read_triggers
 from kestra_dagster.flow.validation import check_list, check_map, validate
 
+TEMPLATES = "_templates"
+"""The folder, among the flows, of what a Template task runs."""
 _NOT_IN_SHAPE = frozenset({*ELSEWHERE, *IGNORED, *ENTERPRISE})
 
 
@@ -92,7 +94,8 @@ def load_folder(path: Path, types: TaskTypes) -> LoadedFolder:
 def flow_files(path: Path) -> Iterator[Path]:
     """Yield the files below a folder that should hold flows."""
     for file in path.rglob("*"):
-        if file.suffix in (".yml", ".yaml") and file.is_file():
+        named = file.suffix in (".yml", ".yaml") and TEMPLATES not in file.relative_to(path).parts
+        if named and file.is_file():
             yield file
 
 

@@ -16,10 +16,12 @@ BODIES = frozenset(
         "ForEach",
         "EachSequential",
         "EachParallel",
+        "ForEachItem",
         "Loop",
         "LoopUntil",
-        "WorkingDirectory",
         "Pause",
+        "Template",
+        "WorkingDirectory",
     )
 )
 """Flowables whose children run inside one step: what runs, or when, is known only at run time."""
@@ -58,11 +60,9 @@ def _after_execution(root: _Scope, tasks: Sequence[Task], end: Step) -> tuple[St
     return (*after.members, *joins, root.step(VERDICT, "verdict", (ended,), ("success",)))
 
 
-def compile_body(flow: Flow, tasks: Sequence[Task], prefix: str, *, parallel: bool = False) -> Plan:
+def compile_body(flow: Flow, tasks: Sequence[Task], prefix: str) -> Plan:
     """Return the plan of one pass through a loop's children; everything in it is listened to."""
-    scope = _Scope(prefix=tuple(prefix.split("/")))
-    active = enabled(tasks)
-    fragment = scope.side_by_side(active, OPEN) if parallel else scope.sequence(active, OPEN)
+    fragment = _Scope(prefix=tuple(prefix.split("/"))).sequence(enabled(tasks), OPEN)
     return _mark_listened(Plan(flow=flow, members=fragment.members), everything=True)
 
 
@@ -312,7 +312,7 @@ class _Scope:
             if not ready:
                 raise ValueError(f"the dependsOn of `{task.id}` form a cycle")
         flat = sum((members[child.id] for child in tasks), ())
-        awaited = {other for before in task.depends_on.values() for other in before}
+        awaited = {other for child in tasks for other in task.depends_on.get(child.id, ())}
         last = sum((gate for child, gate in gates.items() if child not in awaited), ())
         return Fragment(flat, _unique(last), failure)
 

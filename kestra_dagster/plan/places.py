@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from kestra_dagster.flow.model import Flow, Task
+from kestra_dagster.flow.flowables import HiddenStep
+from kestra_dagster.flow.model import Flow, Task, TaskOptions
 from kestra_dagster.plan.compile import CORE_FLOW
 
 LOOPS = frozenset(
@@ -53,8 +54,40 @@ def places(flow: Flow) -> Mapping[str, Place]:
     return found
 
 
+def places_below(parent: Place, tasks: Iterable[Task]) -> Mapping[str, Place]:
+    """Return the places of tasks, and all below them, that run as `tasks` of a flowable."""
+    found: dict[str, Place] = {}
+    for task in tasks:
+        _visit(task, (*parent.ancestors, parent.task), "tasks", found)
+    return found
+
+
+def hidden_ids(task: Task) -> tuple[str, str, str]:
+    """Return the ids of the three task runs below a ForEachItem."""
+    return f"{task.id}_split", f"{task.id}_items", f"{task.id}_merge"
+
+
+def _hidden(task: Task) -> Iterator[Task]:
+    kinds = ("ForEachItemSplit", "ForEachItemExecutable", "ForEachItemMergeOutputs")
+    for name, kind in zip(hidden_ids(task), kinds, strict=True):
+        type_name = f"{task.type}${kind}"
+        yield replace(
+            task,
+            id=name,
+            type=type_name,
+            written_type=type_name,
+            spec=HiddenStep(),
+            properties={},
+            options=TaskOptions(log_level=task.options.log_level),
+            branches={},
+        )
+
+
 def _visit(task: Task, ancestors: tuple[Task, ...], branch: str, found: dict[str, Place]) -> None:
     found[task.id] = Place(task, ancestors, branch)
+    if task.type == CORE_FLOW + "ForEachItem":
+        for hidden in _hidden(task):
+            found[hidden.id] = Place(hidden, (*ancestors, task), "tasks")
     for name, children in task.branches.items():
         for child in children:
             _visit(child, (*ancestors, task), name, found)

@@ -174,15 +174,25 @@ class NamespaceFiles(Protocol):
 class TaskContext(Protocol):
     """Passed to `RunnableSpec.run`; one per attempt."""
 
-    log: TaskLog
-    storage: Storage
-    cancel: CancelToken
-    execution: OwnExecution
-    executions: Executions
-    kv: KeyValueStore
-    namespace_files: NamespaceFiles
-    variables: Mapping[str, Any]
-    """The variables of expressions: flow, execution, task, taskrun, inputs, outputs, vars, ..."""
+    @property
+    def log(self) -> TaskLog: ...
+    @property
+    def storage(self) -> Storage: ...
+    @property
+    def cancel(self) -> CancelToken: ...
+    @property
+    def execution(self) -> OwnExecution: ...
+    @property
+    def executions(self) -> Executions: ...
+    @property
+    def kv(self) -> KeyValueStore: ...
+    @property
+    def namespace_files(self) -> NamespaceFiles: ...
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """The variables of expressions: flow, execution, task, taskrun, inputs, outputs, ..."""
+        ...
 
     @property
     def working_dir(self) -> Path:

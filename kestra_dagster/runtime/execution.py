@@ -15,6 +15,7 @@ from kestra_dagster.flow.model import Flow, Task
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.plan.places import places
 from kestra_dagster.runtime.cancellation import CancelToken
+from kestra_dagster.runtime.children import CORRELATION
 from kestra_dagster.runtime.context import ExitState, LogLine
 from kestra_dagster.runtime.continuation import Continuation, inside_body
 from kestra_dagster.runtime.events import Event, ExecutionEnded, Listener, Logged
@@ -26,11 +27,12 @@ from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
 from kestra_dagster.runtime.variables import (
     Lazy,
-    Live,
     flow_variables,
+    item_variable,
     nested,
     state_tree,
     task_variables,
+    visible_outputs,
 )
 
 _SEVERITY = {"ERROR": 3, "WARN": 2, "INFO": 1, "DEBUG": 0, "TRACE": -1}
@@ -73,6 +75,7 @@ class Execution:
         self.journal = platform.journal(self.run_id)
         self.ledger = Ledger(places(self.flow), self.journal)
         self.labels = {**self.flow.labels, **(labels or {})}
+        self.labels.setdefault(CORRELATION, execution_id)
         self.vars = dict(self.flow.variables)
         self.logs: list[LogLine] = []
         self.exit_state: ExitState | None = None
@@ -146,11 +149,17 @@ class Execution:
             tell(event)
         self.tell(event)
 
-    def variables(self, task: Task | None = None, run: TaskRun | None = None) -> Mapping[str, Any]:
-        """Return the variables of expressions for a task run, or for the execution itself."""
+    def variables(
+        self, task: Task | None = None, run: TaskRun | None = None, inside: LoopPath = ()
+    ) -> Mapping[str, Any]:
+        """Return the variables of expressions for a task run, or for the execution itself.
+
+        `inside` are iterations to look from, where they are not those of the run.
+        """
+        loop = inside or (run.loop if run is not None else ())
         makers: dict[str, Callable[[], Any]] = {
             "execution": self._execution_variables,
-            "outputs": lambda: Live(self.ledger.outputs()),
+            "outputs": lambda: visible_outputs(self.ledger, loop),
             "tasks": lambda: state_tree(self.ledger),
             "vars": lambda: dict(self.vars),
             "labels": lambda: nested(self.labels),
@@ -161,6 +170,8 @@ class Execution:
             makers["inputs"] = lambda: self.inputs
         if self.trigger:
             makers["trigger"] = lambda: self.trigger
+        if any(item.item is not None or item.key is not None for item in loop):
+            makers["item"] = lambda: item_variable(loop)
         if task is not None and run is not None:
             for name, value in task_variables(task, run, self.ledger).items():
                 makers[name] = lambda value=value: value

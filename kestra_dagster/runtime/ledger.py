@@ -11,7 +11,7 @@ from typing import Any
 
 from kestra_dagster.flow.model import Task
 from kestra_dagster.plan.compile import CORE_FLOW
-from kestra_dagster.plan.places import Place
+from kestra_dagster.plan.places import Place, places_below
 from kestra_dagster.runtime.journal import Journal
 from kestra_dagster.runtime.records import TERMINAL, LoopPath, TaskRun, run_id, worst
 from kestra_dagster.runtime.records_json import from_line, to_line
@@ -30,12 +30,13 @@ class Ledger:
     """
 
     def __init__(self, places: Mapping[str, Place], journal: Journal) -> None:
-        self.places = places
+        self.places = dict(places)
         self._journal = journal
         self._lock = threading.RLock()
         self._runs: dict[str, TaskRun] = {}
         self._children: dict[str | None, list[str]] = {}
         self._own_state: dict[str, str] = {}
+        self._alone: set[str] = set()
         self._adopted: set[str] = set()
         self._outputs: dict[str, Any] = {}
         self._last = 0
@@ -54,6 +55,8 @@ class Ledger:
                 self._adopted.add(run.id)
                 if line.get("own"):
                     self._own_state[run.id] = run.state
+                if line.get("own") == "alone":
+                    self._alone.add(run.id)
 
     def adopted(self, task_id: str, loop: LoopPath) -> TaskRun | None:
         """Return the run of a task that was taken over and has not begun anew."""
@@ -73,6 +76,7 @@ class Ledger:
                 run = replace(run, sequence=earlier.sequence, history=earlier.history)
                 self._adopted.discard(run.id)
                 self._own_state.pop(run.id, None)
+                self._alone.discard(run.id)
                 self._keep(replace(earlier, state="RESTARTED"))
             return self._keep(run)
 
@@ -81,19 +85,23 @@ class Ledger:
         with self._lock:
             return self._keep(run)
 
-    def end(self, step_key: str, run: TaskRun, *, own_state: bool = False) -> TaskRun:
+    def end(
+        self, step_key: str, run: TaskRun, *, own_state: bool = False, alone: bool = False
+    ) -> TaskRun:
         """Close a run and write it to the journal.
 
         `own_state` says that a flowable's state does not follow from its children alone (its
-        condition failed, it was skipped, its loop broke off).
+        condition failed, it was skipped, its loop broke off), `alone` that theirs do not count.
         """
         with self._lock:
             run = self._keep(replace(run, ended=run.ended or datetime.now(timezone.utc)))
             if own_state:
                 self._own_state[run.id] = run.state
+            if alone:
+                self._alone.add(run.id)
         line = to_line(run)
         if own_state:
-            line["own"] = True
+            line["own"] = "alone" if alone else True
         self._journal.append(step_key, line)
         return run
 
@@ -121,12 +129,37 @@ class Ledger:
             own = self._own_state.get(run.id)
             if own == "SKIPPED":
                 return own
+            if own is not None and run.id in self._alone:
+                return forgiven(place.task, own)
             states = [own] if own else []
-            for child in self._children.get(run.id, ()):
-                child_run = self._runs[child]
-                if self.places[child_run.task_id].branch not in UNCOUNTED:
-                    states.append(self.state(child_run))
+            if run.state == "PAUSED":
+                states.append(run.state)
+            states += self._child_states(run)
         return forgiven(place.task, worst(states))
+
+    def _child_states(self, run: TaskRun) -> list[str]:
+        children = (self._runs[child] for child in self._children.get(run.id, ()))
+        return [
+            self.state(child)
+            for child in children
+            if self.places[child.task_id].branch not in UNCOUNTED
+        ]
+
+    def children_state(self, run: TaskRun) -> str:
+        """Return what the states of a flowable's children make of it."""
+        with self._lock:
+            return forgiven(self.places[run.task_id].task, worst(self._child_states(run)))
+
+    def iteration_state(self, task: Task, loop: LoopPath) -> str:
+        """Return the worst state of a loop's direct children in one iteration."""
+        with self._lock:
+            found = (self.run_of(child.id, loop) for child in task.branches.get("tasks", ()))
+            return worst([self.state(run) for run in found if run is not None])
+
+    def plant(self, parent: Task, tasks: Iterable[Task]) -> None:
+        """Add tasks below a flowable that its flow does not name (those of a template)."""
+        with self._lock:
+            self.places.update(places_below(self.places[parent.id], tasks))
 
     def task_runs(self) -> tuple[TaskRun, ...]:
         """Return every run in order of creation, flowables settled from their children."""

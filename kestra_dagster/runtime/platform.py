@@ -11,7 +11,9 @@ from kestra_dagster.errors import TaskFailed
 from kestra_dagster.runtime.journal import Journal
 
 if TYPE_CHECKING:
+    from kestra_dagster.flow.catalog import FlowCatalog
     from kestra_dagster.flow.task_types import TaskTypes
+    from kestra_dagster.runtime.children import ChildEnd, ChildRequest, Launch
     from kestra_dagster.runtime.context import Executions, KeyValueStore, NamespaceFiles
     from kestra_dagster.runtime.signals import Signals
 
@@ -28,6 +30,10 @@ class Absent:
         raise TaskFailed(f"{self._what} is not available here")
 
 
+def _no_launch(request: ChildRequest) -> ChildEnd:
+    raise TaskFailed("other flows cannot be started here")
+
+
 @dataclass(frozen=True, slots=True)
 class Platform:
     """The services of an instance; `root` holds `runs/` (journals) and `files/` (storage)."""
@@ -39,6 +45,9 @@ class Platform:
     namespace_files: NamespaceFiles = field(  # type: ignore[assignment]
         default_factory=lambda: Absent("the namespace file store")
     )
+    flows: FlowCatalog | None = None
+    """Where subflows and templates are found; None where no folder of flows is known."""
+    launch: Launch = _no_launch
 
     def journal(self, execution_id: str) -> Journal:
         """Return the journal of an execution."""

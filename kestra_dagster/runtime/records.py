@@ -12,11 +12,17 @@ WORST_FIRST = ("KILLED", "FAILED", "WARNING", "PAUSED")
 
 
 class LoopItem(NamedTuple):
-    """The iteration of one enclosing loop: which loop, the value as text, the number from 0."""
+    """The iteration of one enclosing loop: which loop, the value as text, the number from 0.
+
+    Of a Loop (2.x) `value` is the number, since values may come twice; `item` and `key` are what
+    its tasks see, and are not recorded.
+    """
 
     task_id: str
     value: str
     number: int
+    item: Any = None
+    key: str | None = None
 
 
 LoopPath = tuple[LoopItem, ...]

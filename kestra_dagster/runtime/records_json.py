@@ -24,7 +24,7 @@ def to_line(run: TaskRun) -> dict[str, Any]:
         "parent": run.parent_id,
         "value": run.value,
         "iteration": run.iteration,
-        "loop": [list(item) for item in run.loop] or None,
+        "loop": [list(item[:3]) for item in run.loop] or None,
         "outputs": run.outputs,
         "ended": run.ended.isoformat() if run.ended else None,
         "error": run.error,

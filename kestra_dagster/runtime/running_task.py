@@ -69,12 +69,17 @@ class RunningTask:
         self.variables = at.execution.variables(task, run)
         self._at = at
         self._folder: Path | None = None
+        self._given_folder = at.shared_folder
         self._host = ExecutionHost(at.execution, run)
+
+    def use_folder(self, folder: Path) -> None:
+        """Work in a folder that somebody else made and will remove."""
+        self._given_folder = folder
 
     @property
     def working_dir(self) -> Path:
-        if self._at.shared_folder:
-            return self._at.shared_folder
+        if self._given_folder:
+            return self._given_folder
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="kestra-"))
         return self._folder
@@ -104,6 +109,10 @@ class RunningTask:
             "no encryption key is configured",
             hint="set KESTRA_ENCRYPTION_KEY to 32 random bytes encoded as base64",
         )
+
+    def perform(self, task: Task) -> Mapping[str, Any] | None:
+        """Render a runnable task and do its work."""
+        return rendered_spec(task, self).run(self)
 
     def run_task(self, definition: Mapping[str, Any]) -> Mapping[str, Any] | None:
         from kestra_dagster.runtime.templated import run_templated

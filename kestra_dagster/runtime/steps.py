@@ -11,9 +11,9 @@ from kestra_dagster.flow.model import Task
 from kestra_dagster.flow.properties import scalar_text
 from kestra_dagster.plan.compile import CORE_FLOW, branch_signals
 from kestra_dagster.plan.model import Step
+from kestra_dagster.runtime.body_step import run_body
 from kestra_dagster.runtime.events import TaskStarted
 from kestra_dagster.runtime.host import ExecutionHost
-from kestra_dagster.runtime.loops import run_body
 from kestra_dagster.runtime.records import LoopPath, TaskRun
 from kestra_dagster.runtime.task_run import StepRun, finish, run_task, skipped_by_run_if
 

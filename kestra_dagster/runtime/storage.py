@@ -125,6 +125,9 @@ class TaskStorage:
         path.unlink(missing_ok=True)
         return existed
 
+    def purge(self) -> list[str]:
+        return self.execution.delete_all()
+
     def _fresh(self, name: str) -> str:
         """Number a name that this attempt already used, before its extension."""
         stem, dot, extension = name.partition(".")

@@ -23,6 +23,7 @@ from kestra_dagster.runtime.records import Attempt, LoopPath, TaskRun
 from kestra_dagster.runtime.records_json import jsonable
 from kestra_dagster.runtime.retries import next_delay
 from kestra_dagster.runtime.running_task import RunningTask, rendered_spec
+from kestra_dagster.runtime.subflows import run_subflow
 
 STOP_GRACE = 2.0
 """Seconds a timed-out task has to notice before its thread is left behind."""
@@ -89,10 +90,10 @@ def run_task(task: Task, at: StepRun, loop: LoopPath) -> TaskRun:
     return finish(at, replace(run, state=state))
 
 
-def finish(at: StepRun, run: TaskRun, *, own_state: bool = False) -> TaskRun:
+def finish(at: StepRun, run: TaskRun, *, own_state: bool = False, alone: bool = False) -> TaskRun:
     """Record a final state and tell it; outputs that cannot be kept fail the run."""
     try:
-        run = at.execution.ledger.end(at.key, run, own_state=own_state)
+        run = at.execution.ledger.end(at.key, run, own_state=own_state, alone=alone)
     except StoreUnwritable as error:
         run = replace(run, state="FAILED", error=str(error), outputs=None)
         run = replace(run, ended=datetime.now(timezone.utc))
@@ -147,9 +148,9 @@ def _attempt(task: Task, at: StepRun, run: TaskRun) -> _Outcome:
     token = CancelToken(execution.cancel)
     context = RunningTask(task, at, run, token)
     try:
-        timeout = _timeout(task, context)
-        outputs = _run_within(timeout, task, context, token)
-        return _Outcome("SUCCESS", outputs)
+        timeout = rendered_timeout(task, context)
+        state, outputs = _run_within(timeout, task, context, token)
+        return _Outcome(state, outputs)
     except Cancelled as error:
         return _Outcome("KILLED", error=str(error), cause=error)
     except TaskFailed as error:
@@ -166,7 +167,8 @@ def _attempt(task: Task, at: StepRun, run: TaskRun) -> _Outcome:
         context.close()
 
 
-def _timeout(task: Task, context: RunningTask) -> timedelta | None:
+def rendered_timeout(task: Task, context: RunningTask) -> timedelta | None:
+    """Return a task's `timeout`; raise TaskMisconfigured if it renders to something else."""
     timeout = task.options.timeout
     if not isinstance(timeout, str):
         return timeout
@@ -177,18 +179,25 @@ def _timeout(task: Task, context: RunningTask) -> timedelta | None:
         raise TaskMisconfigured(f"`timeout` {error}") from None
 
 
+def _perform(task: Task, context: RunningTask) -> tuple[str, Any]:
+    """Do a task's work once; return its state and outputs."""
+    if task.spec.kind == "executable":
+        return run_subflow(rendered_spec(task, context), context)
+    return "SUCCESS", context.perform(task)
+
+
 def _run_within(
     timeout: timedelta | None, task: Task, context: RunningTask, token: CancelToken
-) -> Any:
+) -> tuple[str, Any]:
     """Run an attempt, on a thread of its own when it may take only so long."""
     if timeout is None:
-        return rendered_spec(task, context).run(context)
-    result: list[Any] = []
+        return _perform(task, context)
+    result: list[tuple[str, Any]] = []
     failure: list[BaseException] = []
 
     def work() -> None:
         try:
-            result.append(rendered_spec(task, context).run(context))
+            result.append(_perform(task, context))
         except BaseException as error:  # raised again on the thread that waits
             failure.append(error)
 

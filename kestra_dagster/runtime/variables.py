@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kestra_dagster.flow.model import Flow, Task
+from kestra_dagster.plan.compile import CORE_FLOW
+from kestra_dagster.plan.places import LOOPS
 from kestra_dagster.runtime.ledger import Ledger
 from kestra_dagster.runtime.records import LoopPath, TaskRun
 from kestra_dagster.runtime.records_json import iso_millis
 
 ENV_PREFIX = "ENV_"
+LOOP = CORE_FLOW + "Loop"
 
 
 class Lazy(Mapping[str, Any]):
@@ -100,7 +103,50 @@ def task_variables(task: Task, run: TaskRun, ledger: Ledger) -> dict[str, Any]:
     if parents:
         variables["parents"] = parents
         variables["parent"] = parents[0]
+    folder = ledger.places[task.id].parent
+    if folder is not None and folder.type == CORE_FLOW + "WorkingDirectory":
+        around = ledger.run_of(folder.id, run.loop)
+        worker = {"value": around.value} if around and around.value is not None else {}
+        variables["workerTaskrun"] = worker
+        taskrun.update(worker)
     return variables
+
+
+def visible_outputs(ledger: Ledger, loop: LoopPath) -> Mapping[str, Any]:
+    """Return `outputs` as seen from some iterations: those of a Loop (2.x) need no key."""
+    tree = Live(ledger.outputs())
+    isolated = [item for item in loop if ledger.places[item.task_id].task.type == LOOP]
+    if not isolated:
+        return tree
+    own = {item.task_id: item for item in isolated}
+    found: dict[str, Any] = {}
+    for name in tree:
+        value: Any = tree[name]
+        place = ledger.places.get(name)
+        for ancestor in place.ancestors if place is not None else ():
+            if ancestor.id in own:
+                value = value.get(own[ancestor.id].value) if isinstance(value, Mapping) else None
+            elif ancestor.type in LOOPS:
+                break
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def item_variable(loop: LoopPath) -> dict[str, Any]:
+    """Return `item` of the innermost Loop (2.x), with those around it as its parents."""
+    items: list[dict[str, Any]] = []
+    for one in loop:
+        if one.item is None and one.key is None:
+            continue
+        entry: dict[str, Any] = {"value": one.item, "index": one.number}
+        if one.key is not None:
+            entry["key"] = one.key
+        if items:
+            entry["parent"] = items[-1]
+            entry["parents"] = list(reversed(items))
+        items.append(entry)
+    return items[-1]
 
 
 def _parents(task: Task, loop: LoopPath, ledger: Ledger) -> list[dict[str, Any]]:

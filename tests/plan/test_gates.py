@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from hypothesis import given, settings
-from random_flows import Case, cases
+from random_flows import Case, Nothing, cases
 
+from kestra_dagster.flow.flowables import FLOWABLES
+from kestra_dagster.flow.model import Flow, Mark, Source, Task, TaskOptions
 from kestra_dagster.plan.compile import CORE_FLOW, branch_signals, compile_flow, enabled
 from kestra_dagster.plan.interpreter import run_plan
 from kestra_dagster.plan.model import Step
@@ -98,3 +100,29 @@ class Reference:
 @settings(max_examples=400, deadline=None)
 def test_the_gates_start_what_the_meaning_of_the_flowables_starts(case: Case) -> None:
     assert started_by_gates(case) == Reference(case).flow()
+
+
+def test_a_disabled_child_of_a_dag_does_not_hide_what_it_depends_on() -> None:
+    def task(name: str, type_name: str = "io.kestra.plugin.core.debug.Return", **more) -> Task:
+        values = {"spec": Nothing(), "options": TaskOptions(), **more}
+        return Task(
+            id=name,
+            type=type_name,
+            written_type=type_name,
+            properties={},
+            path=(),
+            mark=Mark(1, 1),
+            **values,
+        )
+
+    dag = task(
+        "dag",
+        CORE_FLOW + "Dag",
+        spec=FLOWABLES[CORE_FLOW + "Dag"](),
+        options=TaskOptions(allow_failure=True),
+        branches={"tasks": (task("one"), task("off", options=TaskOptions(disabled=True)))},
+        depends_on={"off": ("one",)},
+    )
+    flow = Flow("f", "n", Source("f.yaml", "", {}), (dag, task("after")))
+    case = Case(flow, frozenset(), {})
+    assert started_by_gates(case) == Reference(case).flow() == {"one", "after"}

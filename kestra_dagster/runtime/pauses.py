@@ -1,0 +1,79 @@
+"""Pause: hold the execution until somebody resumes it, or a time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from kestra_dagster.errors import TaskFailed
+from kestra_dagster.runtime.bodies import Body, BodyEnd
+from kestra_dagster.runtime.records_json import iso_millis
+from kestra_dagster.runtime.task_run import rendered_timeout
+
+_ENDS: Mapping[str, str | None] = {"RESUME": None, "WARN": "WARNING", "FAIL": "FAILED"}
+
+
+def pause(body: Body) -> BodyEnd:
+    """Wait, then run the children; what happens when the time is over is the `behavior`.
+
+    The old `timeout` fails the Pause; where both are set the duration wins (0.21). The outputs are
+    `onResume`, the inputs given by whoever resumed it, and `resumed`.
+    """
+    spec = body.rendered()
+    timeout = rendered_timeout(body.task, body.context)
+    wait, behavior = spec.pause_duration, spec.behavior
+    if wait is None and timeout is not None:
+        wait, behavior = timeout, "TIMEOUT"
+    if body.task.branches.get("onPause"):
+        body.pass_through(body.plan("onPause"), body.loop)
+    outputs, in_time = _hold(body, wait)
+    if not in_time:
+        ended = _over(body, behavior, wait)
+        if ended is not None:
+            return ended
+    body.update(state="RUNNING", outputs=outputs)
+    well = body.pass_through(body.plan(), body.loop) if body.task.branches.get("tasks") else True
+    if not in_time and well and behavior in _ENDS and _ENDS[behavior]:
+        return BodyEnd(outputs, _ENDS[behavior])
+    return BodyEnd(outputs)
+
+
+def _hold(body: Body, wait: timedelta | None) -> tuple[dict[str, Any], bool]:
+    """Wait; return the outputs, and whether somebody resumed it before the time was over."""
+    execution = body.execution
+    given = execution.continuation.resume if execution.continuation else None
+    if given is None:
+        signals = execution.platform.signals
+        signals.open_pause(execution.id, body.run.id, execution.flow, body.task)
+        body.update(state="PAUSED")
+        what = f"for {wait}" if wait is not None else "until it is resumed"
+        body.context.log.info(
+            f"paused {what}; resume it with: kestra-dagster resume {execution.run_id}"
+        )
+        seconds = wait.total_seconds() if wait is not None else None
+        given = signals.await_resume(execution.id, body.run.id, execution.cancel, timeout=seconds)
+    if given is None:
+        return {}, False
+    for secret in given.secrets:
+        value: Any = given.inputs
+        for part in secret.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None:
+            execution.masker.add(str(value))
+    outputs: dict[str, Any] = {"resumed": {"on": iso_millis(given.on), "to": "RUNNING"}}
+    if given.inputs:
+        outputs["onResume"] = given.inputs
+    return outputs, True
+
+
+def _over(body: Body, behavior: str, wait: timedelta | None) -> BodyEnd | None:
+    """Return how the Pause ends because its time is over; None if it goes on."""
+    if behavior == "TIMEOUT":
+        raise TaskFailed(f"Timeout: nobody resumed it within {wait}")
+    if behavior == "FAIL":
+        return BodyEnd(state="FAILED", error=f"nobody resumed it within {wait}")
+    if behavior == "CANCEL":
+        body.execution.exit("CANCELLED")
+        return BodyEnd(state="CANCELLED")
+    return None
