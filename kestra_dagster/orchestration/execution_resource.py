@@ -16,6 +16,7 @@ from kestra_dagster.orchestration.sessions import Session, session_of
 from kestra_dagster.orchestration.tags import STATE_TAG, label_tags
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.continuation import Continuation
+from kestra_dagster.runtime.events import Event, Listener, StateChanged
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.open import open_execution
 from kestra_dagster.runtime.platform import Platform, storage_root
@@ -42,21 +43,34 @@ def execution_resource(plan: Plan, types: TaskTypes) -> dg.ResourceDefinition:
             labels=current.labels,
             trigger=current.trigger,
             masker=masker,
-            listener=current.listener,
+            listener=_tagging(instance, run.run_id, current.listener),
             continuation=continuation,
         )
         current.execution = execution
+        execution.enter("RUNNING")
         try:
             yield execution
         finally:
             if execution.whole:
-                tags = {STATE_TAG: execution.settle(), **label_tags(execution.labels)}
-                instance.add_run_tags(run.run_id, tags)
+                execution.settle()
+                instance.add_run_tags(run.run_id, label_tags(execution.labels))
             execution.journal.close()
 
     return dg.ResourceDefinition(
         opened, config_schema={"inputs": dg.Field(dg.Any, is_required=False)}
     )
+
+
+def _tagging(instance: dg.DagsterInstance, run_id: str, listener: Listener | None) -> Listener:
+    """Return a listener that keeps the run's tag of Kestra's state and passes all events on."""
+
+    def tell(event: Event) -> None:
+        if isinstance(event, StateChanged):
+            instance.add_run_tags(run_id, {STATE_TAG: event.state})
+        if listener:
+            listener(event)
+
+    return tell
 
 
 def platform_of(instance: dg.DagsterInstance, types: TaskTypes) -> Platform:

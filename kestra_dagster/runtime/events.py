@@ -48,6 +48,15 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The execution is in another state (RUNNING, PAUSED, RETRYING, ... and the final one)."""
+
+    execution_id: str
+    state: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionEnded:
     """The execution reached its final state."""
 
@@ -55,5 +64,5 @@ class ExecutionEnded:
     time: datetime
 
 
-Event = TaskStarted | TaskRetrying | TaskEnded | Logged | ExecutionEnded
+Event = TaskStarted | TaskRetrying | TaskEnded | Logged | StateChanged | ExecutionEnded
 Listener = Callable[[Event], None]

@@ -18,7 +18,13 @@ from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.children import CORRELATION
 from kestra_dagster.runtime.context import ExitState, LogLine
 from kestra_dagster.runtime.continuation import Continuation, inside_body
-from kestra_dagster.runtime.events import Event, ExecutionEnded, Listener, Logged
+from kestra_dagster.runtime.events import (
+    Event,
+    ExecutionEnded,
+    Listener,
+    Logged,
+    StateChanged,
+)
 from kestra_dagster.runtime.ledger import KEPT, Ledger
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records import LoopPath, TaskRun
@@ -35,6 +41,8 @@ from kestra_dagster.runtime.variables import (
     visible_outputs,
 )
 
+WAITING = ("PAUSED", "RETRYING")
+"""States of a task run that are the state of its execution as well, the stronger one first."""
 _SEVERITY = {"ERROR": 3, "WARN": 2, "INFO": 1, "DEBUG": 0, "TRACE": -1}
 
 
@@ -73,19 +81,21 @@ class Execution:
         self.run_id = run_id or execution_id
         self.continuation = continuation
         self.journal = platform.journal(self.run_id)
-        self.ledger = Ledger(places(self.flow), self.journal)
+        self.ledger = Ledger(places(self.flow), self.journal, self._follow)
         self.labels = {**self.flow.labels, **(labels or {})}
         self.labels.setdefault(CORRELATION, execution_id)
         self.vars = dict(self.flow.variables)
         self.logs: list[LogLine] = []
         self.exit_state: ExitState | None = None
         self.outputs: Mapping[str, Any] | None = None
-        self.state = "RUNNING"
+        self.state = "CREATED"
+        self.states: list[tuple[str, datetime]] = [("CREATED", self.started)]
         self.error: str | None = None
         self.whole = False
         """Whether every step runs through this object, so that it can settle the execution."""
         self._listener = listener
         self._lock = threading.RLock()
+        self._holding: dict[str, str] = {}
         self._fixed = flow_variables(self.flow)
         self.original_id = continuation.runs[0] if continuation else execution_id
         self.storage = ExecutionStorage(
@@ -96,6 +106,7 @@ class Execution:
         )
         if continuation:
             self._adopt(continuation)
+        self.cancel.on_cancel(lambda: self.enter("KILLING"))
 
     def _readable(self) -> tuple[str, ...]:
         before = self.continuation.runs if self.continuation else ()
@@ -133,6 +144,31 @@ class Execution:
         """Pass an event to whoever watches the execution."""
         if self._listener:
             self._listener(event)
+
+    def enter(self, state: str) -> None:
+        """Go over to a state (QUEUED, RUNNING, PAUSED, ...), unless it is that or has ended."""
+        now = datetime.now(timezone.utc)
+        with self._lock:
+            if self.ended or state == self.state:
+                return
+            self._enter(state, now)
+        self.tell(StateChanged(self.id, state, now))
+
+    def _enter(self, state: str, now: datetime) -> None:
+        self.state = state
+        self.states.append((state, now))
+        self.journal.append("_execution", {"state": state, "at": now.isoformat()})
+
+    def _follow(self, run: TaskRun) -> None:
+        """Take over what the whole execution shares with a task run: that it waits."""
+        with self._lock:
+            if run.state in WAITING:
+                self._holding[run.id] = run.state
+            elif self._holding.pop(run.id, None) is None:
+                return
+            held = next((state for state in WAITING if state in self._holding.values()), None)
+        if not self.cancel.cancelled:
+            self.enter(held or "RUNNING")
 
     def log(
         self, line: LogLine, step_key: str, tell: Listener | None = None, *, failure: bool = False
@@ -218,10 +254,11 @@ class Execution:
         with self._lock:
             if self.ended:
                 return self.state
-            self.ended = datetime.now(timezone.utc)
+            now = datetime.now(timezone.utc)
             state = self.exit_state or self.ledger.final_state()
             if self.cancel.cancelled and self.exit_state is None:
                 state = "KILLED"
+            self.ended = now
             self.state = state
             if self.flow.outputs and state not in ("KILLED", "CANCELLED"):
                 try:
@@ -229,8 +266,10 @@ class Execution:
                 except KestraDagsterError as error:
                     self.state, self.outputs = "FAILED", None
                     self.error = f"cannot render the flow's outputs: {error}"
+            self._enter(self.state, now)
             self.journal.append("_execution", {"ended": self.state, "outputs": self.outputs})
-        self.tell(ExecutionEnded(self.state, self.ended))
+        self.tell(StateChanged(self.id, self.state, now))
+        self.tell(ExecutionEnded(self.state, now))
         return self.state
 
     def failure(self) -> str:

@@ -51,4 +51,5 @@ def run_inline(
 
 def drive(execution: Execution) -> None:
     """Run all steps of an execution by the rules of the gates; failures stay in its ledger."""
+    execution.enter("RUNNING")
     run_plan(execution.plan, lambda step: run_step(step, StepRun(execution, step.key)).signals)

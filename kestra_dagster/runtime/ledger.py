@@ -27,11 +27,18 @@ class Ledger:
 
     Only what ran by itself is written to the journal. A flowable's run begins with its first child
     and its state follows from its children, plus what was published for it (a condition, a count).
+    `follow` is told of every run that changes after it began.
     """
 
-    def __init__(self, places: Mapping[str, Place], journal: Journal) -> None:
+    def __init__(
+        self,
+        places: Mapping[str, Place],
+        journal: Journal,
+        follow: Callable[[TaskRun], None] = lambda _: None,
+    ) -> None:
         self.places = dict(places)
         self._journal = journal
+        self._follow = follow
         self._lock = threading.RLock()
         self._runs: dict[str, TaskRun] = {}
         self._children: dict[str | None, list[str]] = {}
@@ -83,7 +90,9 @@ class Ledger:
     def update(self, run: TaskRun) -> TaskRun:
         """Replace a run that is still going on."""
         with self._lock:
-            return self._keep(run)
+            run = self._keep(run)
+        self._follow(run)
+        return run
 
     def end(
         self, step_key: str, run: TaskRun, *, own_state: bool = False, alone: bool = False
@@ -103,6 +112,7 @@ class Ledger:
         if own_state:
             line["own"] = "alone" if alone else True
         self._journal.append(step_key, line)
+        self._follow(run)
         return run
 
     def forget_iteration(self, task: Task, loop: LoopPath) -> None:

@@ -13,6 +13,7 @@ from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.given import flow_inputs
+from kestra_dagster.runtime.live import register
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records_json import jsonable
 from kestra_dagster.runtime.secrets import Masker
@@ -59,7 +60,7 @@ def open_execution(
             masker.add(str(given[secret]))
             _put(values, secret, given[secret])
     journal.close()
-    return Execution(
+    execution = Execution(
         plan,
         platform,
         execution_id,
@@ -72,6 +73,8 @@ def open_execution(
         continuation=continuation,
         started=started,
     )
+    register(execution)
+    return execution
 
 
 def about(flow: Flow) -> dict[str, Any]:

@@ -11,13 +11,16 @@ from kestra_dagster.runtime.context import LogLine
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.records import TaskRun
 
+FAILURES = ("FAILED", "KILLED", "CANCELLED")
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """The result of a flow: state, task runs in order of creation, outputs, logs.
 
     `task_outputs` is the `outputs` variable, `outputs` the flow's own outputs. `error` says why it
-    failed. `execution_id` is the id of the Dagster run where there is one.
+    failed. `execution_id` is the id of the first Dagster run where there is one. `states` are the
+    states it went through and since when.
     """
 
     execution_id: str
@@ -33,6 +36,8 @@ class RunResult:
     started: datetime
     ended: datetime
     error: str | None = None
+    states: tuple[tuple[str, datetime], ...] = ()
+    trigger: Mapping[str, Any] | None = None
 
     @property
     def seconds(self) -> float:
@@ -47,7 +52,13 @@ class RunResult:
 
 def result_of(execution: Execution) -> RunResult:
     """Settle an execution and return its result."""
-    state = execution.settle()
+    execution.settle()
+    return snapshot(execution)
+
+
+def snapshot(execution: Execution) -> RunResult:
+    """Return what an execution has come to so far."""
+    state = execution.state
     return RunResult(
         execution_id=execution.id,
         flow_id=execution.flow.id,
@@ -61,5 +72,7 @@ def result_of(execution: Execution) -> RunResult:
         labels=execution.labels,
         started=execution.started,
         ended=execution.ended or execution.started,
-        error=None if state in ("SUCCESS", "WARNING") else execution.failure(),
+        error=execution.failure() if state in FAILURES else None,
+        states=tuple(execution.states),
+        trigger=execution.trigger,
     )
