@@ -73,7 +73,7 @@ def call_method(value: Any, name: str, args: tuple[Any, ...], context: Context) 
     if function is None:
         return MISSING
     try:
-        return function(value, *args, context=context)
+        return function(context, value, *args)
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise ExpressionError(
             f"`{name}` of {type_word(value)} cannot work with these arguments"

@@ -18,7 +18,7 @@ _CACHED_TEMPLATES = 1000
 
 @lru_cache(_CACHED_TEMPLATES)
 def parse(source: str) -> Template:
-    """Return the compiled template; raise ExpressionSyntaxError with the place of the first fault."""
+    """Return the compiled template; raise ExpressionSyntaxError at the first fault."""
     return Template(source)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from kestra_dagster.expressions import operators
 from kestra_dagster.expressions.attributes import MISSING, attribute, call_method, names_in
@@ -450,7 +450,7 @@ class Compiler:
     def _rendered(self, node: Rendered) -> Run:
         return self.body_text(node)
 
-    _COMPILERS: dict[type, Callable[[Any, Any], Run]] = {
+    _COMPILERS: ClassVar[dict[type, Callable[[Any, Any], Run]]] = {
         Literal: _literal,
         Name: _name,
         Attribute: _attribute,

@@ -27,6 +27,10 @@ class Host(Protocol):
         """Return a secret's whole value; an unknown key raises."""
         ...
 
+    def mask(self, value: str) -> None:
+        """Keep a text out of what people read: it is a part of a secret."""
+        ...
+
     def kv(self, key: str, namespace: str | None, error_on_missing: bool) -> Any:
         """Return the typed value of a key; None for an unknown one unless that shall raise."""
         ...
@@ -58,6 +62,7 @@ class Host(Protocol):
     def http(self, request: Mapping[str, Any]) -> Any:
         """Send a request and return its decoded body.
 
-        Keys as in Kestra's `http()`: uri, method, query, body, contentType, headers, options, accept.
+        Keys as in Kestra's `http()`: uri and method, and those of query, body, contentType,
+        headers, options and accept that were given.
         """
         ...

@@ -147,7 +147,7 @@ class _Lexer:
                 raise self.fail(f"`{what[0]}` is not closed", what[1])
 
     def lexeme(self, brackets: list[tuple[str, int]]) -> bool:
-        """Take one token (a whole string, when it is interpolated); False at the end of the source."""
+        """Take one token (an interpolated string as a whole); False at the end of the source."""
         if space := _SPACE.match(self.source, self.position):
             self.position = space.end()
         start = self.position

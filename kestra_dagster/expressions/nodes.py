@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,20 +162,20 @@ class Block:
     offset: int
 
 
-Node = Union[
-    Literal,
-    Name,
-    Attribute,
-    Call,
-    Filter,
-    Test,
-    Unary,
-    Binary,
-    Chain,
-    Ternary,
-    ListOf,
-    MapOf,
-    Rendered,
-]
-Statement = Union[Text, Print, If, For, Set, Macro, Block]
+Node = (
+    Literal
+    | Name
+    | Attribute
+    | Call
+    | Filter
+    | Test
+    | Unary
+    | Binary
+    | Chain
+    | Ternary
+    | ListOf
+    | MapOf
+    | Rendered
+)
+Statement = Text | Print | If | For | Set | Macro | Block
 Body = tuple[Statement, ...]

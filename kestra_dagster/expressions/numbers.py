@@ -50,7 +50,7 @@ _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 def decode_integer(text: str) -> int:
-    """Read a whole number as Java's `decode`: `0x` and `#` are hexadecimal, a leading 0 is octal."""
+    """Read a whole number as Java's `decode`: hexadecimal after `0x` or `#`, octal after 0."""
     found = _INTEGER.fullmatch(text)
     if found and len(text) <= _MAX_DIGITS:
         sign, prefix, digits = found.groups()
@@ -91,7 +91,7 @@ def _double(text: str) -> float:
 
 
 def parse_number(text: str, kind: str = "") -> Any:
-    """Read a number (the filter `number`), of a given Java type or of the narrowest that holds it."""
+    """Read a number (the filter `number`): of a Java type, or of the narrowest that holds it."""
     if kind == "INT":
         return _bounded(text, 32, "an INT")
     if kind == "LONG":

@@ -272,7 +272,7 @@ def is_in(left: Any, right: Any, budget: Budget) -> bool:
 
 
 def truth(value: Any, where: str) -> bool:
-    """Read a condition: a boolean, a non-zero number or a non-empty string; null and lists raise."""
+    """Read a condition: a boolean, a number (not 0) or a string (not empty); others raise."""
     if value is True or value is False:
         return value
     if isinstance(value, str):
@@ -284,7 +284,7 @@ def truth(value: Any, where: str) -> bool:
 
 
 def span(start: Any, end: Any, step: Any, budget: Budget) -> list[Any]:
-    """Build the list of `range` and `..`: whole numbers or single characters, both ends included."""
+    """Build the list of `range` and `..`: whole numbers or characters, both ends included."""
     if step is None:
         step = 1
     if not rank(step):
