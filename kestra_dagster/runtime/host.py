@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone, tzinfo
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from kestra_dagster.errors import TaskFailed
 from kestra_dagster.expressions import ExpressionError
 from kestra_dagster.runtime.secrets import Masker, environment_secret
 
 if TYPE_CHECKING:
+    from kestra_dagster.runtime.cancellation import CancelToken
     from kestra_dagster.runtime.execution import Execution
     from kestra_dagster.runtime.records import TaskRun
 
 MOST_TEXT = 16 * 1024 * 1024
 """The largest file that `read()` turns into text."""
+
+
+@cache
+def server_zone() -> tzinfo:
+    """Return the zone of this machine by its name, so that dates of other seasons come out right.
+
+    TZ names it, else the link /etc/localtime; where neither does, it is today's offset.
+    """
+    from zoneinfo import ZoneInfo
+
+    named = os.environ.get("TZ", "").lstrip(":")
+    link = os.path.realpath("/etc/localtime")
+    for name in (named, link.partition("/zoneinfo/")[2]):
+        try:
+            if name:
+                return ZoneInfo(name)
+        except (ValueError, OSError, LookupError):
+            continue
+    today = datetime.now().astimezone()
+    return ZoneInfo("UTC") if not today.utcoffset() else today.tzinfo or timezone.utc
 
 
 class BareHost:
@@ -27,15 +51,18 @@ class BareHost:
 
     @property
     def time_zone(self) -> tzinfo:
-        return datetime.now().astimezone().tzinfo or timezone.utc
+        return server_zone()
 
     def now(self) -> datetime:
-        return datetime.now().astimezone()
+        return datetime.now(timezone.utc)
 
     def secret(self, key: str, namespace: str | None) -> str:
         value = environment_secret(key)
         self._masker.add(value)
         return value
+
+    def mask(self, value: str) -> None:
+        self._masker.add(value)
 
     def kv(self, key: str, namespace: str | None, error_on_missing: bool) -> Any:
         raise ExpressionError(_outside("kv()"))
@@ -59,9 +86,7 @@ class BareHost:
         raise ExpressionError(_outside("errorLogs()"))
 
     def http(self, request: Mapping[str, Any]) -> Any:
-        raise ExpressionError(
-            "`http()` is not supported yet", hint="use a `core.http.Request` task before"
-        )
+        raise ExpressionError(_outside("http()"))
 
 
 def _outside(name: str) -> str:
@@ -71,14 +96,24 @@ def _outside(name: str) -> str:
 class ExecutionHost(BareHost):
     """The host of the expressions of one execution, or of one of its task runs."""
 
-    def __init__(self, execution: Execution, run: TaskRun | None = None) -> None:
+    def __init__(
+        self,
+        execution: Execution,
+        run: TaskRun | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
         super().__init__(execution.masker)
         self._execution = execution
         self._run = run
+        self._cancel = cancel or execution.cancel
 
     def kv(self, key: str, namespace: str | None, error_on_missing: bool) -> Any:
+        store = self._execution.platform.kv
         space = namespace or self._execution.flow.namespace
-        found = self._execution.platform.kv.get(space, key)
+        found = store.get(space, key)
+        above = "" if namespace else space.rpartition(".")[0]
+        while found is None and above:
+            found, above = store.get(above, key), above.rpartition(".")[0]
         if found is None and error_on_missing:
             raise ExpressionError(
                 f"the key `{key}` does not exist in the namespace `{space}`",
@@ -87,6 +122,7 @@ class ExecutionHost(BareHost):
         return found.value if found is not None else None
 
     def read(self, path: str, namespace: str | None, revision: int | None) -> str | bytes:
+        _no_revision(revision)
         file = self._file(path, namespace)
         if file.stat().st_size > MOST_TEXT:
             raise TaskFailed(
@@ -96,13 +132,15 @@ class ExecutionHost(BareHost):
         return file.read_bytes().decode("utf-8", "replace")
 
     def file_uri(self, path: str, namespace: str | None, revision: int | None) -> str:
-        return f"nsfile:///{path.lstrip('/')}"
+        _no_revision(revision)
+        space = namespace or self._execution.flow.namespace
+        return f"kestra:///{space.replace('.', '/')}/_files/{quote(path.lstrip('/'))}"
 
     def file_size(self, path: str, namespace: str | None) -> int:
         return self._file(path, namespace).stat().st_size
 
     def file_exists(self, path: str, namespace: str | None) -> bool:
-        return self._execution.storage.resolve(self._uri(path)).is_file()
+        return self._execution.storage.resolve(_uri(path, namespace)).is_file()
 
     def is_file_empty(self, path: str, namespace: str | None) -> bool:
         return self.file_size(path, namespace) == 0
@@ -120,9 +158,23 @@ class ExecutionHost(BareHost):
             for line in self._execution.error_logs()
         ]
 
-    def _file(self, path: str, namespace: str | None) -> Path:
-        return self._execution.storage.existing(self._uri(path))
+    def http(self, request: Mapping[str, Any]) -> Any:
+        from kestra_dagster.runtime.http_call import http_call
 
-    @staticmethod
-    def _uri(path: str) -> str:
-        return path if "://" in path else f"nsfile:///{path.lstrip('/')}"
+        return http_call(request, self._execution.platform.types, self._cancel)
+
+    def _file(self, path: str, namespace: str | None) -> Path:
+        return self._execution.storage.existing(_uri(path, namespace))
+
+
+def _uri(path: str, namespace: str | None) -> str:
+    if "://" in path:
+        return path
+    return f"nsfile://{namespace or ''}/{quote(path.lstrip('/'))}"
+
+
+def _no_revision(revision: int | None) -> None:
+    if revision is not None:
+        raise ExpressionError(
+            "namespace files have no revisions here", hint="leave `revision` away"
+        )

@@ -18,6 +18,7 @@ from kestra_dagster.flow.properties import RUN, dynamic_fields, has_template
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.host import ExecutionHost
 from kestra_dagster.runtime.records import TaskRun
+from kestra_dagster.runtime.task_cache import cached
 
 if TYPE_CHECKING:
     from kestra_dagster.runtime.task_run import StepRun
@@ -70,7 +71,7 @@ class RunningTask:
         self._at = at
         self._folder: Path | None = None
         self._given_folder = at.shared_folder
-        self._host = ExecutionHost(at.execution, run)
+        self._host = ExecutionHost(at.execution, run, cancel)
 
     def use_folder(self, folder: Path) -> None:
         """Work in a folder that somebody else made and will remove."""
@@ -112,7 +113,7 @@ class RunningTask:
 
     def perform(self, task: Task) -> Mapping[str, Any] | None:
         """Render a runnable task and do its work."""
-        return rendered_spec(task, self).run(self)
+        return cached(task, rendered_spec(task, self), self)
 
     def run_task(self, definition: Mapping[str, Any]) -> Mapping[str, Any] | None:
         from kestra_dagster.runtime.templated import run_templated

@@ -17,6 +17,7 @@ from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 
 SCHEME = "kestra"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 def execution_prefix(namespace: str, flow_id: str, execution_id: str) -> str:
@@ -38,17 +39,22 @@ class ExecutionStorage:
         """Return the file of a URI; raise TaskFailed for a foreign, unsafe or malformed one."""
         parts = urlsplit(uri)
         path = unquote(parts.path)
-        if "\0" in path or ".." in Path(path).parts or parts.netloc:
+        if "\0" in path or ".." in Path(path).parts:
             raise TaskMisconfigured(f"`{uri}` is not a storage URI: it may not leave its folder")
-        if parts.scheme == SCHEME:
+        if parts.scheme == SCHEME and not parts.netloc:
+            folder, namespace_files, name = path.partition("/_files/")
+            if namespace_files and self.namespace_root is not None:
+                return self._inside(
+                    self._namespace(folder.lstrip("/").replace("/", ".")), name, uri
+                )
             if not any(path.startswith(f"{prefix}/") for prefix in (self.prefix, *self.readable)):
                 raise TaskMisconfigured(
-                    f"`{uri}` belongs to another execution",
+                    f"cannot read `{uri}`, as it didn't belong to the current execution",
                     hint="an execution reads its own files, its parent's and its trigger's",
                 )
             return self._inside(self.root, path, uri)
         if parts.scheme == "nsfile" and self.namespace_root is not None:
-            return self._inside(self.namespace_root, path, uri)
+            return self._inside(self._namespace(parts.netloc), path, uri)
         raise TaskMisconfigured(
             f"`{uri}` is not a file of the internal storage",
             hint="expected `kestra:///...` (an output of a task) or `nsfile:///...`",
@@ -75,6 +81,13 @@ class ExecutionStorage:
         ]
         shutil.rmtree(folder, ignore_errors=True)
         return uris
+
+    def _namespace(self, name: str) -> Path:
+        """Return the folder of a namespace's files, the flow's own for an empty name."""
+        assert self.namespace_root is not None
+        if name and not _NAMESPACE.fullmatch(name):
+            raise TaskMisconfigured(f"`{name}` is not a namespace")
+        return self.namespace_root.parent / name if name else self.namespace_root
 
     @staticmethod
     def _inside(root: Path, path: str, uri: str) -> Path:
