@@ -18,6 +18,7 @@ from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Event, Listener, StateChanged
 from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.lifecycle import running
 from kestra_dagster.runtime.open import open_execution
 from kestra_dagster.runtime.platform import Platform, storage_root
 from kestra_dagster.runtime.secrets import Masker, environment_secret
@@ -47,9 +48,9 @@ def execution_resource(plan: Plan, types: TaskTypes) -> dg.ResourceDefinition:
             continuation=continuation,
         )
         current.execution = execution
-        execution.enter("RUNNING")
         try:
-            yield execution
+            with running(execution):
+                yield execution
         finally:
             if execution.whole:
                 execution.settle()

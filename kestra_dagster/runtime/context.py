@@ -47,7 +47,7 @@ class Storage(Protocol):
         ...
 
 
-ExitState = Literal["SUCCESS", "WARNING", "FAILED", "KILLED", "CANCELLED"]
+ExitState = Literal["SUCCESS", "WARNING", "FAILED", "KILLED", "CANCELLED", "RETRIED"]
 
 
 class OwnExecution(Protocol):

@@ -24,6 +24,8 @@ from kestra_dagster.runtime.events import (
     Listener,
     Logged,
     StateChanged,
+    TaskEnded,
+    TaskStarted,
 )
 from kestra_dagster.runtime.ledger import KEPT, Ledger
 from kestra_dagster.runtime.platform import Platform
@@ -50,7 +52,8 @@ class Execution:
     """Hold what the steps of one execution share; thread-safe.
 
     `inputs` are the resolved inputs, nested by dots; `trigger` is what started it. An execution
-    that goes on keeps its id while each run of it has a journal of its own, `run_id`.
+    that goes on keeps its id while each run of it has a journal of its own, `run_id`. `retry_of` is
+    the execution that this one takes the place of.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Execution:
         run_id: str | None = None,
         continuation: Continuation | None = None,
         started: datetime | None = None,
+        retry_of: Execution | None = None,
     ) -> None:
         self.plan = plan
         self.flow: Flow = plan.flow
@@ -93,11 +97,21 @@ class Execution:
         self.error: str | None = None
         self.whole = False
         """Whether every step runs through this object, so that it can settle the execution."""
+        self.refusal: str | None = None
+        """Why a check on its inputs fails the execution before anything runs."""
+        self.killed_as: ExitState = "KILLED"
+        """The state of task runs that are stopped."""
+        self.retry_in: float | None = None
+        """Seconds until a new execution takes the place of this one, where it ended RETRIED."""
+        self._watchers: list[Callable[[], None]] = []
         self._listener = listener
         self._lock = threading.RLock()
         self._holding: dict[str, str] = {}
         self._fixed = flow_variables(self.flow)
-        self.original_id = continuation.runs[0] if continuation else execution_id
+        self.attempt = retry_of.attempt + 1 if retry_of else 1
+        """Which try of the whole execution this is, where a retry makes new executions."""
+        self.first_started: datetime = retry_of.first_started if retry_of else self.started
+        self.original_id = retry_of.original_id if retry_of else execution_id
         self.storage = ExecutionStorage(
             platform.files,
             execution_prefix(self.flow.namespace, self.flow.id, execution_id),
@@ -144,6 +158,19 @@ class Execution:
         """Pass an event to whoever watches the execution."""
         if self._listener:
             self._listener(event)
+        if self._watchers and isinstance(event, (TaskStarted, TaskEnded)):
+            for look in list(self._watchers):
+                look()
+
+    def on_change(self, look: Callable[[], None]) -> Callable[[], None]:
+        """Call `look` when a task run began or ended; return what ends that."""
+        self._watchers.append(look)
+        return lambda: self._watchers.remove(look)
+
+    def note(self, level: str, message: str) -> None:
+        """Log a line of the execution itself."""
+        masked = self.masker.text(message)
+        self.log(LogLine(datetime.now(timezone.utc), level, masked), "_execution")
 
     def enter(self, state: str) -> None:
         """Go over to a state (QUEUED, RUNNING, PAUSED, ...), unless it is that or has ended."""
@@ -243,6 +270,25 @@ class Execution:
             self.exit_state = self.exit_state or state
         if state == "KILLED":
             self.cancel.cancel("the execution was ended as KILLED")
+
+    def break_off(self, state: ExitState, reason: str) -> None:
+        """End the execution in `state` now; what runs is stopped and ends in that state too."""
+        with self._lock:
+            self.exit_state = state
+            self.killed_as = state
+            self.error = self.error or reason
+        self.cancel.cancel(reason)
+
+    def refuse(self, state: ExitState, reason: str) -> None:
+        """End the execution before anything of it ran."""
+        self.error = reason
+        self.note("WARN" if state == "CANCELLED" else "ERROR", reason)
+        self.exit(state)
+
+    def retried(self, delay: float) -> None:
+        """End the execution as RETRIED: a new one follows in `delay` seconds."""
+        self.retry_in = delay
+        self.exit("RETRIED")
 
     @property
     def ending(self) -> bool:

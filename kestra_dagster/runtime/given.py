@@ -9,6 +9,7 @@ from kestra_dagster import expressions
 from kestra_dagster.errors import TerminalError
 from kestra_dagster.flow.inputs import Input, ResolvedInputs, StoreFile, resolve_inputs
 from kestra_dagster.flow.model import Flow
+from kestra_dagster.runtime.checks import look_at_checks
 from kestra_dagster.runtime.host import BareHost
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.variables import flow_variables
@@ -23,8 +24,10 @@ class InputsInvalid(TerminalError):
 
 
 def check_inputs(flow: Flow, given: Mapping[str, Any], masker: Masker) -> ResolvedInputs:
-    """Resolve a flow's inputs without storing any file; raise InputsInvalid with every problem."""
-    return flow_inputs(flow, given, masker, lambda source, name: f"kestra:///{name}")
+    """Resolve a flow's inputs without storing any file; raise InputsInvalid or NotStarted."""
+    found = flow_inputs(flow, given, masker, lambda source, name: f"kestra:///{name}")
+    look_at_checks(flow, found.values, masker)
+    return found
 
 
 def flow_inputs(

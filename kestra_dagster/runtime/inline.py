@@ -14,6 +14,7 @@ from kestra_dagster.plan.compile import compile_flow
 from kestra_dagster.plan.interpreter import run_plan
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.lifecycle import running
 from kestra_dagster.runtime.open import open_execution
 from kestra_dagster.runtime.platform import Platform, storage_root
 from kestra_dagster.runtime.result import RunResult, result_of
@@ -51,5 +52,5 @@ def run_inline(
 
 def drive(execution: Execution) -> None:
     """Run all steps of an execution by the rules of the gates; failures stay in its ledger."""
-    execution.enter("RUNNING")
-    run_plan(execution.plan, lambda step: run_step(step, StepRun(execution, step.key)).signals)
+    with running(execution):
+        run_plan(execution.plan, lambda step: run_step(step, StepRun(execution, step.key)).signals)

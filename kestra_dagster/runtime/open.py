@@ -9,6 +9,7 @@ from typing import Any
 
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.plan.model import Plan
+from kestra_dagster.runtime.checks import Verdict, look_at_checks
 from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
@@ -34,8 +35,11 @@ def open_execution(
     listener: Listener | None = None,
     run_id: str | None = None,
     continuation: Continuation | None = None,
+    retry_of: Execution | None = None,
 ) -> Execution:
     """Return the execution with its inputs resolved; raise InputsInvalid with every problem.
+
+    Raise NotStarted where the flow is disabled or one of its checks blocks the execution.
 
     The first process to open it writes the inputs (secrets aside) and the start to the journal, the
     others read them, so that a default such as `{{ now() }}` is the same for all.
@@ -48,11 +52,13 @@ def open_execution(
         prefix = execution_prefix(flow.namespace, flow.id, execution_id)
         storage = ExecutionStorage(platform.files, prefix).task("inputs", "")
         resolved = flow_inputs(flow, given, masker, storage.put)
+        verdict = look_at_checks(flow, resolved.values, masker)
         values = jsonable(resolved.values)
         started = datetime.now().astimezone()
         public = _without(values, resolved.secrets)
         journal.append(SETTLED, {"inputs": public, "started": started.isoformat(), **about(flow)})
     else:
+        verdict = Verdict()
         values = settled["inputs"]
         started = datetime.fromisoformat(settled["started"])
         secret_ids = {item.id for item in flow.inputs if item.type == "SECRET"}
@@ -72,7 +78,12 @@ def open_execution(
         run_id=run_id,
         continuation=continuation,
         started=started,
+        retry_of=retry_of,
     )
+    for message in verdict.messages:
+        execution.note("WARN", message)
+    if verdict.behavior == "FAIL_EXECUTION":
+        execution.refusal = "; ".join(verdict.messages)
     register(execution)
     return execution
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,8 @@ class Platform:
     flows: FlowCatalog | None = None
     """Where subflows and templates are found; None where no folder of flows is known."""
     launch: Launch = _no_launch
+    alive: Callable[[str], bool] = lambda run_id: True
+    """Say whether a run goes on, wherever it does; of one that is over the slots are free."""
 
     def journal(self, execution_id: str) -> Journal:
         """Return the journal of an execution."""

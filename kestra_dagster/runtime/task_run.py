@@ -68,26 +68,37 @@ def run_task(task: Task, at: StepRun, loop: LoopPath) -> TaskRun:
         started = datetime.now(timezone.utc)
         outcome = _attempt(task, at, run)
         run = _after(run, outcome, started)
-        if outcome.state != "FAILED":
+        if outcome.state != "FAILED" or execution.cancel.cancelled:
             break
         at.log(run, "ERROR", outcome.error or "failed", failure=True)
         delay = None
         if retry and not isinstance(outcome.cause, (TaskMisconfigured, StoreUnwritable)):
-            delay = next_delay(retry, run.attempts, run.started, datetime.now(timezone.utc))
+            delay = _next_delay(retry, run, execution)
         if delay is None or execution.ending:
             break
+        if retry and retry.behavior == "CREATE_NEW_EXECUTION":
+            execution.retried(delay)
+            return finish(at, replace(run, state="RETRIED"))
         run = execution.ledger.update(replace(run, state="RETRYING"))
         at.emit(TaskRetrying(run, run.error or "", delay, datetime.now(timezone.utc)))
         try:
             execution.cancel.sleep(delay)
         except Cancelled:
-            run = replace(run, state="KILLED", error="killed while waiting for the next attempt")
+            why = "stopped while waiting for the next attempt"
+            run = replace(run, state=execution.killed_as, error=why)
             break
         run = execution.ledger.update(replace(run, state="RUNNING", error=None))
     if run.state == "SUCCESS" and retry and retry.warning_on_retry and run.attempts > 1:
         run = replace(run, state="WARNING")
     state = forgiven(task, run.state)
     return finish(at, replace(run, state=state))
+
+
+def _next_delay(retry: Retry, run: TaskRun, execution: Execution) -> float | None:
+    now = datetime.now(timezone.utc)
+    if retry.behavior == "CREATE_NEW_EXECUTION":
+        return next_delay(retry, execution.attempt, execution.first_started, now)
+    return next_delay(retry, run.attempts, run.started, now)
 
 
 def finish(at: StepRun, run: TaskRun, *, own_state: bool = False, alone: bool = False) -> TaskRun:
@@ -152,7 +163,7 @@ def _attempt(task: Task, at: StepRun, run: TaskRun) -> _Outcome:
         state, outputs = _run_within(timeout, task, context, token)
         return _Outcome(state, outputs)
     except Cancelled as error:
-        return _Outcome("KILLED", error=str(error), cause=error)
+        return _Outcome(execution.killed_as, error=str(error), cause=error)
     except TaskFailed as error:
         hint = f" ({error.hint})" if error.hint else ""
         message = execution.masker.text(f"{error.message}{hint}")
