@@ -44,7 +44,10 @@ def dev(port: int, host: str, flows: Path | None) -> None:
 
     refuse_busy_port(host, port)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # A shell that starts this in the background has interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     name = f"dev-{os.getpid()}"
+    click.echo("Starting ...")
     with ExitStack() as stack:
         running = stack.enter_context(services(Path.cwd(), s3=not has_own_s3()))
         source = stack.enter_context(listing_server())

@@ -16,6 +16,7 @@ from kestra_dagster.orchestration.names import distinct
 from kestra_dagster.tasks.registry import default_registry
 
 FLOWS_VARIABLE = "KESTRA_DAGSTER_FLOWS"
+DEPRECATED = "KD018"
 
 
 def flows_folder() -> Path:
@@ -43,9 +44,24 @@ def flow_definitions(
 
 
 def report(diagnostics: Sequence[Diagnostic], loaded: LoadedFolder) -> None:
-    """Write what is wrong with the flows to the log of the code location."""
-    worrying = [found for found in diagnostics if found.severity != "info"]
-    if worrying:
-        dg.get_dagster_logger("kestra_dagster").warning(
-            "some flows need attention:\n%s", format_diagnostics(worrying, loaded.sources)
+    """Write what is wrong with the flows to the log of the code location.
+
+    Old ways to write a flow work as before, so only `kestra-dagster check` tells about them.
+    """
+    log = dg.get_dagster_logger("kestra_dagster")
+    errors = [found for found in diagnostics if found.severity == "error"]
+    warnings = [found for found in diagnostics if found.severity == "warning"]
+    warnings = [found for found in warnings if found.code != DEPRECATED]
+    if warnings:
+        log.warning(
+            "not everything in the flows has an effect:\n%s",
+            format_diagnostics(warnings, loaded.sources),
+        )
+    if errors:
+        broken = len({found.file for found in errors})
+        files = "1 file" if broken == 1 else f"{broken} files"
+        log.error(
+            "%s with errors, the flows of all others are loaded:\n%s",
+            files,
+            format_diagnostics(errors, loaded.sources),
         )
