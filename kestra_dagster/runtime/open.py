@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from kestra_dagster.flow.inputs import ResolvedInputs
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.checks import Verdict, look_at_checks
@@ -19,6 +20,7 @@ from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records_json import jsonable
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
+from kestra_dagster.runtime.variables import nested
 
 SETTLED = "_execution"
 
@@ -36,10 +38,12 @@ def open_execution(
     run_id: str | None = None,
     continuation: Continuation | None = None,
     retry_of: Execution | None = None,
+    checked: bool = True,
 ) -> Execution:
     """Return the execution with its inputs resolved; raise InputsInvalid with every problem.
 
-    Raise NotStarted where the flow is disabled or one of its checks blocks the execution.
+    Raise NotStarted where the flow is disabled or one of its checks blocks the execution. Without
+    `checked` the inputs are what is given, as a trigger may do that has not all of them.
 
     The first process to open it writes the inputs (secrets aside) and the start to the journal, the
     others read them, so that a default such as `{{ now() }}` is the same for all.
@@ -51,7 +55,10 @@ def open_execution(
     if settled is None:
         prefix = execution_prefix(flow.namespace, flow.id, execution_id)
         storage = ExecutionStorage(platform.files, prefix).task("inputs", "")
-        resolved = flow_inputs(flow, given, masker, storage.put)
+        if checked:
+            resolved = flow_inputs(flow, given, masker, storage.put)
+        else:
+            resolved = ResolvedInputs(nested(given))
         verdict = look_at_checks(flow, resolved.values, masker)
         values = jsonable(resolved.values)
         started = datetime.now().astimezone()
@@ -70,7 +77,7 @@ def open_execution(
         plan,
         platform,
         execution_id,
-        inputs=values if flow.inputs else None,
+        inputs=values or None,
         labels=labels,
         trigger=trigger,
         masker=masker,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from kestra_dagster.errors import TaskFailed
 from kestra_dagster.runtime.journal import Journal
+from kestra_dagster.runtime.kv_memory import MemoryKeyValues
+from kestra_dagster.runtime.namespace_files import FolderNamespaceFiles
 
 if TYPE_CHECKING:
     from kestra_dagster.flow.catalog import FlowCatalog
@@ -37,15 +39,15 @@ def _no_launch(request: ChildRequest) -> ChildEnd:
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The services of an instance; `root` holds `runs/` (journals) and `files/` (storage)."""
+    """The services of an instance.
+
+    `root` holds `runs/` (journals), `files/` (internal storage) and `namespaces/` (their files).
+    """
 
     root: Path
     types: TaskTypes
-    kv: KeyValueStore = field(default_factory=lambda: Absent("the key-value store"))  # type: ignore[assignment]
+    kv: KeyValueStore = field(default_factory=MemoryKeyValues)
     executions: Executions = field(default_factory=lambda: Absent("the list of executions"))  # type: ignore[assignment]
-    namespace_files: NamespaceFiles = field(  # type: ignore[assignment]
-        default_factory=lambda: Absent("the namespace file store")
-    )
     flows: FlowCatalog | None = None
     """Where subflows and templates are found; None where no folder of flows is known."""
     launch: Launch = _no_launch
@@ -55,6 +57,11 @@ class Platform:
     def journal(self, execution_id: str) -> Journal:
         """Return the journal of an execution."""
         return Journal(self.root / "runs" / execution_id)
+
+    @property
+    def namespace_files(self) -> NamespaceFiles:
+        """The files of namespaces."""
+        return FolderNamespaceFiles(self.root / "namespaces")
 
     @property
     def signals(self) -> Signals:

@@ -16,6 +16,8 @@ from urllib.parse import quote, unquote, urlsplit
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 
 SCHEME = "kestra"
+UNFINISHED = ".writing-"
+"""How the names of files begin that are being written."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
@@ -160,7 +162,7 @@ def safe_name(name: str) -> str:
 
 def write_atomically(target: Path, source: Path | BinaryIO | bytes) -> None:
     """Write a file so that a reader sees the old one or the new one, never half of it."""
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".writing-")
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=UNFINISHED)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             if isinstance(source, bytes):

@@ -31,7 +31,7 @@ def difference(expected: Any, actual: Any, symbols: Symbols) -> str | None:
                 return f"expected {{{name}: {_shown(wanted)}}}, got {_shown(actual)}"
         return None
     if isinstance(expected, str):
-        expected = _resolved(expected, symbols)
+        expected = resolved(expected, symbols)
     if isinstance(expected, Mapping) and isinstance(actual, Mapping):
         return _map_difference(expected, actual, symbols)
     if isinstance(expected, list) and isinstance(actual, (list, tuple)):
@@ -41,7 +41,8 @@ def difference(expected: Any, actual: Any, symbols: Symbols) -> str | None:
     return f"expected {_shown(expected)}, got {_shown(actual)}"
 
 
-def _resolved(text: str, symbols: Symbols) -> Any:
+def resolved(text: str, symbols: Symbols) -> Any:
+    """Return the value of a symbol, and any other text as it is."""
     found = _SYMBOL.fullmatch(text)
     return symbols(found[1]) if found else text
 
@@ -81,7 +82,7 @@ def _text(actual: Any) -> str | None:
 
 
 def _contains(wanted: Any, actual: Any, symbols: Symbols) -> bool:
-    wanted = _resolved(wanted, symbols) if isinstance(wanted, str) else wanted
+    wanted = resolved(wanted, symbols) if isinstance(wanted, str) else wanted
     if isinstance(actual, (list, tuple, Mapping)):
         return wanted in actual
     text = _text(actual)
