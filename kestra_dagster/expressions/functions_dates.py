@@ -130,6 +130,11 @@ def is_day_week_in_month(
     day = _day(date, name)
     weekday = _weekday(dayOfWeek, name, "dayOfWeek")
     place = text_argument(position, name, "position").upper()
+    return is_place_in_month(day, weekday, place)
+
+
+def is_place_in_month(day: date, weekday: int, place: str) -> bool:
+    """Say whether a day is the FIRST, ... FOURTH or LAST such weekday of its month; Monday is 0."""
     if place != "LAST" and place not in _POSITIONS:
         raise ExpressionError(
             f"`{place[:40]}` is not a position", hint=f"write {', '.join(_POSITIONS)} or LAST"
@@ -166,10 +171,17 @@ def is_public_holiday(
     """Say whether a day is a public holiday of a country, or of one of its parts."""
     name = "isPublicHoliday"
     day = _day(date, name)
-    country = text_argument(countryCode, name, "countryCode").upper()
-    part = "" if subDivision is None else text_argument(subDivision, name, "subDivision")
+    country = text_argument(countryCode, name, "countryCode")
+    return is_holiday(
+        day, country, "" if subDivision is None else text_argument(subDivision, name, "subDivision")
+    )
+
+
+def is_holiday(day: date, country: str, part: str = "") -> bool:
+    """Say whether a day is a holiday in a country (ISO 3166-1), or in a part of it (ISO 3166-2)."""
     import holidays
 
+    country = country.upper()
     try:
         return day in holidays.country_holidays(country, subdiv=part.upper() or None)
     except (NotImplementedError, KeyError):
