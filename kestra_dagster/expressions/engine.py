@@ -9,6 +9,7 @@ from typing import Any
 from kestra_dagster.expressions.context import MAX_RENDERINGS, Context
 from kestra_dagster.expressions.errors import ExpressionError, ExpressionLimitError
 from kestra_dagster.expressions.host import Host
+from kestra_dagster.expressions.java_time import Moment
 from kestra_dagster.expressions.template import Template, strip_raw
 from kestra_dagster.expressions.text import print_text
 from kestra_dagster.expressions.values import BigInteger, Entry, Float, Long, is_list, is_map
@@ -95,25 +96,32 @@ def _deep(value: Any, variables: Mapping[str, Any], host: Host | None, each: Any
 
 
 def plain(value: Any) -> Any:
-    """Return a value free of the engine's own number classes; other values are not copied."""
+    """Return a value in Python's own classes; lists and dicts that have only those are not copied.
+
+    Numbers of the engine, dates with nanoseconds and maps of other classes are what changes.
+    """
     kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
     if kind is Long or kind is BigInteger:
         return int(value)
     if kind is Float:
         return float(print_text(value))
     if kind is Entry:
-        return {value.key: plain(value.value)}
+        return {plain(value.key): plain(value.value)}
     if kind is list:
         items = [plain(item) for item in value]
         same = all(new is old for new, old in zip(items, value, strict=True))
         return value if same else items
-    if kind is dict:
+    if is_map(value):
         mapped = {plain(key): plain(item) for key, item in value.items()}
-        same = all(mapped.get(key) is item for key, item in value.items())
-        return value if same and not any(type(key) is Long for key in value) else mapped
-    if hasattr(value, "to_python"):
-        return value.to_python()
-    return value
+        same = kind is dict and all(
+            mapped.get(key) is item and type(key) is not Long for key, item in value.items()
+        )
+        return value if same else mapped
+    if is_list(value):
+        return [plain(item) for item in value]
+    return value.to_python() if isinstance(value, Moment) else value
 
 
 def truthy(text: str) -> bool:

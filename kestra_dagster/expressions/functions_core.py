@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from kestra_dagster.expressions.context import Context
 from kestra_dagster.expressions.errors import ExpressionError
 from kestra_dagster.expressions.operators import compare, span
-from kestra_dagster.expressions.values import is_map, rank, type_word
+from kestra_dagster.expressions.values import is_map, type_word
 
 OMITTED: Any = object()
 """Stands for an argument that was not given, where null means something else."""
@@ -123,24 +123,22 @@ def from_yaml(context: Context, yaml: Any = OMITTED) -> Any:
     return parse_yaml(text_argument(yaml, "yaml", "yaml"))
 
 
-def _extreme(name: str, wanted: int, candidates: tuple[Any, ...]) -> Any:
+def _extreme(wanted: int, candidates: tuple[Any, ...]) -> Any:
     best = None
     for candidate in candidates:
-        if not rank(candidate):
-            raise ExpressionError(f"`{name}()` compares numbers, not {type_word(candidate)}")
         if best is None or compare(candidate, best) == wanted:
             best = candidate
     return best
 
 
 def maximum(context: Context, *candidates: Any) -> Any:
-    """Return the largest number."""
-    return _extreme("max", 1, candidates)
+    """Return the largest number; null does not count."""
+    return _extreme(1, candidates)
 
 
 def minimum(context: Context, *candidates: Any) -> Any:
-    """Return the smallest number."""
-    return _extreme("min", -1, candidates)
+    """Return the smallest number; null does not count."""
+    return _extreme(-1, candidates)
 
 
 def range_(context: Context, start: Any = None, end: Any = None, increment: Any = None) -> Any:

@@ -11,12 +11,14 @@ from typing import Any
 
 from kestra_dagster.expressions.context import Budget
 from kestra_dagster.expressions.errors import ExpressionError, ExpressionLimitError
+from kestra_dagster.expressions.numbers import double_text
 from kestra_dagster.expressions.text import java_text
 from kestra_dagster.expressions.values import (
     BIG_DECIMAL,
     BIG_INTEGER,
     DOUBLE,
     FLOAT,
+    INTEGER,
     BigInteger,
     Entry,
     Float,
@@ -29,6 +31,7 @@ from kestra_dagster.expressions.values import (
 )
 
 _DECIMAL128 = DecimalContext(prec=34)
+_EXACT = DecimalContext(prec=1000)
 _MAX_BITS = 20_000
 
 
@@ -98,7 +101,7 @@ def _arithmetic(operator: str, left: Any, right: Any) -> Any:
         )
     widest = max(kinds)
     if widest == BIG_DECIMAL:
-        return _big_decimal(operator, _to_decimal(left), _to_decimal(right))
+        return _big_decimal(operator, _by_double(left), _by_double(right))
     if widest in (DOUBLE, FLOAT):
         result = _floating(operator, float(left), float(right))
         return Float(result) if widest == FLOAT else result
@@ -107,6 +110,8 @@ def _arithmetic(operator: str, left: Any, right: Any) -> Any:
         if result.bit_length() > _MAX_BITS:
             raise ExpressionLimitError("the number grows too large")
         return BigInteger(result)
+    if widest == INTEGER and rank(result) == INTEGER:
+        return result
     return Long(((result + (1 << 63)) & ((1 << 64) - 1)) - (1 << 63))
 
 
@@ -143,14 +148,25 @@ def _floating(operator: str, left: float, right: float) -> float:
     return math.fmod(left, right)
 
 
-def _to_decimal(value: Any) -> Decimal:
-    return value if isinstance(value, Decimal) else Decimal(repr(float(value)))
+def _by_double(value: Any) -> Decimal:
+    """Return a BigDecimal the way Pebble makes one: from the text of a Double."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ExpressionError("the number is too large for this operation")
+    return Decimal(double_text(number))
+
+
+def _exactly(value: Any) -> Decimal:
+    return Decimal(int(value)) if isinstance(value, int) else Decimal(java_text(value))
 
 
 def _big_decimal(operator: str, left: Decimal, right: Decimal) -> Decimal:
     operations: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
-        "+": _DECIMAL128.add,
-        "-": _DECIMAL128.subtract,
+        "+": _EXACT.add,
+        "-": _EXACT.subtract,
         "*": _DECIMAL128.multiply,
         "/": _DECIMAL128.divide,
         "%": _DECIMAL128.remainder,
@@ -165,10 +181,9 @@ def compare(left: Any, right: Any) -> int | None:
     if left is None or right is None:
         return None
     if rank(left) and rank(right):
-        if rank(left) == DOUBLE == rank(right) or BIG_DECIMAL not in (rank(left), rank(right)):
-            return (left > right) - (left < right)
-        exact = _to_decimal(left), _to_decimal(right)
-        return (exact[0] > exact[1]) - (exact[0] < exact[1])
+        if type(left) is not type(right) and _is_fraction(left, right):
+            left, right = _exactly(left), _exactly(right)
+        return (left > right) - (left < right)
     if isinstance(left, str) and isinstance(right, str):
         return (left > right) - (left < right)
     from kestra_dagster.expressions.java_time import compare_times
@@ -182,6 +197,13 @@ def compare(left: Any, right: Any) -> int | None:
             else None,
         )
     return order
+
+
+def _is_fraction(left: Any, right: Any) -> bool:
+    """Say whether two finite numbers are compared by their text, as Pebble does (0.1f is 0.1)."""
+    if not isinstance(left, (float, Decimal)) and not isinstance(right, (float, Decimal)):
+        return False
+    return all(not isinstance(side, float) or math.isfinite(side) for side in (left, right))
 
 
 def equals(left: Any, right: Any, budget: Budget) -> bool:

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from kestra_dagster.expressions.errors import ExpressionError
-from kestra_dagster.expressions.values import is_collection, is_map, rank, type_word
+from kestra_dagster.expressions.values import (
+    BIG_INTEGER,
+    INTEGER,
+    LONG,
+    is_collection,
+    is_map,
+    rank,
+    type_word,
+)
 
 
 def is_empty(value: Any) -> bool:
@@ -21,8 +29,8 @@ def is_empty(value: Any) -> bool:
 
 def is_even(value: Any) -> bool:
     """Say whether a whole number is even."""
-    if not rank(value):
-        raise ExpressionError(f"`is even` and `is odd` need a number, not {type_word(value)}")
+    if rank(value) not in (INTEGER, LONG, BIG_INTEGER):
+        raise ExpressionError(f"`is even` and `is odd` need a whole number, not {type_word(value)}")
     return int(value) % 2 == 0
 
 

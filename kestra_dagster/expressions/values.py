@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence, Set
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
 
 INTEGER, LONG, BIG_INTEGER, FLOAT, DOUBLE, BIG_DECIMAL = 1, 2, 3, 4, 5, 6
 
@@ -100,12 +100,12 @@ def _int_rank(value: int) -> int:
     return LONG if -(1 << 63) <= value < 1 << 63 else BIG_INTEGER
 
 
-def is_map(value: Any) -> bool:
+def is_map(value: Any) -> TypeGuard[Mapping[Any, Any]]:
     """Say whether a value has keys."""
     return type(value) is dict or isinstance(value, Mapping)
 
 
-def is_list(value: Any) -> bool:
+def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     """Say whether a value has elements by index."""
     if type(value) is list:
         return True
