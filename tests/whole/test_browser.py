@@ -10,18 +10,24 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 pytestmark = [pytest.mark.whole, pytest.mark.timeout(300)]
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 STEPS = ("parallel.task1", "parallel.task2", "parallel.task3")
+CONFIG = "note: from the launchpad"
 CHROMIUM_FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -32,7 +38,7 @@ CHROMIUM_FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--window-size=1500,1000",
+    "--window-size=1500,1300",
 )
 STATS = """
 query Steps($run: ID!) {
@@ -67,53 +73,87 @@ def browser(tmp_path: Path) -> Iterator[Chrome]:
         browser.quit()
 
 
-def test_launch_from_the_launchpad_and_see_the_gantt(place, free_port: int, browser) -> None:
+@pytest.fixture
+def wait(browser: Chrome) -> WebDriverWait[Chrome]:
+    """Wait for a condition that finds its elements itself: the page redraws at any moment."""
+    passing = (
+        ElementClickInterceptedException,
+        ElementNotInteractableException,
+        NoSuchElementException,
+        StaleElementReferenceException,
+    )
+    return WebDriverWait(browser, 90, poll_frequency=0.3, ignored_exceptions=passing)
+
+
+def test_launch_from_the_launchpad_and_see_the_gantt(place, free_port, browser, wait) -> None:
     place.start_dev(free_port)
     url = f"http://127.0.0.1:{free_port}"
     query(url, "mutation { setNuxSeen }")  # no welcome dialog in the way
-    wait = WebDriverWait(browser, 60)
 
     browser.get(f"{url}/locations/kestra_dagster.definitions/jobs/sample_parallel_task/playground")
-    editor = wait.until(lambda page: page.find_element(By.CSS_SELECTOR, ".CodeMirror"))
-    wait.until(lambda page: "note?" in page.find_element(By.TAG_NAME, "body").text)
-    editor.click()
-    keys = ActionChains(browser).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL)
-    keys.send_keys("note: from the launchpad").perform()
-    launch = wait.until(lambda page: enabled(page, "Launch Run"))
+    wait.until(lambda page: "note?" in body(page))
+    wait.until(lambda page: written(page, CONFIG))
+    wait.until(lambda page: "No errors" in body(page))
     keep_screenshot(browser, "launchpad")
-    launch.click()
+    wait.until(lambda page: pressed(page, "Launch Run"))
 
     wait.until(lambda page: "/runs/" in page.current_url)
     run_id = browser.current_url.split("/runs/")[1].split("?")[0]
     run = wait_for_end(url, run_id)
     assert run["status"] == "SUCCESS"
-    assert run["runConfigYaml"].strip() == "note: from the launchpad"
+    assert run["runConfigYaml"].strip() == CONFIG
     assert {"key": "kestra/state", "value": "SUCCESS"} in run["tags"]
 
     spans = {step["stepKey"]: (step["startTime"], step["endTime"]) for step in run["stepStats"]}
     assert max(spans[key][0] for key in STEPS) < min(spans[key][1] for key in STEPS)
 
     browser.refresh()
-    wait.until(lambda page: all(bar(page, key) for key in STEPS))
-    time.sleep(1)  # the chart slides into its final scale
+    seen: list[list[tuple[float, float]]] = []
+
+    def still(page: Chrome) -> bool:
+        """Look until the chart, which slides into its final scale, has stopped."""
+        seen.append([bar(page, key) for key in STEPS])
+        return len(seen) > 2 and seen[-1] == seen[-2] == seen[-3]
+
+    wait.until(still)
+    wait.until(lambda page: "from the launchpad" in body(page))
     keep_screenshot(browser, "gantt")
-    bars = [bar(browser, key) for key in STEPS]
-    assert max(left for left, _ in bars) < min(right for _, right in bars)
-    assert "from the launchpad" in browser.find_element(By.TAG_NAME, "body").text
+    assert max(left for left, _ in seen[-1]) < min(right for _, right in seen[-1])
 
 
-def enabled(browser: Chrome, label: str) -> WebElement | None:
-    """Return a button once it can be pressed."""
-    button = browser.find_element(By.XPATH, f"//button[.='{label}']")
-    return button if button.is_enabled() else None
+def body(page: Chrome) -> str:
+    """Return the text of the page."""
+    return page.find_element(By.TAG_NAME, "body").text
 
 
-def bar(browser: Chrome, step: str) -> tuple[float, float] | None:
+def written(page: Chrome, text: str) -> bool:
+    """Write the run config over what is in the editor, unless it is there already."""
+
+    def shown() -> str:
+        return page.find_element(By.CSS_SELECTOR, ".CodeMirror-code").text.split("\n", 1)[-1]
+
+    if shown() == text:
+        return True
+    page.find_element(By.CSS_SELECTOR, ".CodeMirror").click()
+    keys = ActionChains(page).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL)
+    keys.send_keys(text).perform()
+    return shown() == text
+
+
+def pressed(page: Chrome, label: str) -> bool:
+    """Press a button once it can be pressed."""
+    button = page.find_element(By.XPATH, f"//button[.='{label}']")
+    if button.is_enabled():
+        button.click()
+        return True
+    return False
+
+
+def bar(page: Chrome, step: str) -> tuple[float, float]:
     """Return the left and right edge of a step's bar in the Gantt chart, in pixels."""
-    for box in browser.find_elements(By.CSS_SELECTOR, f".chart-element.box[data-tooltip='{step}']"):
-        rectangle = box.rect
-        return rectangle["x"], rectangle["x"] + rectangle["width"]
-    return None
+    selector = f".chart-element.box[data-tooltip='{step}']"
+    rectangle = page.find_element(By.CSS_SELECTOR, selector).rect
+    return rectangle["x"], rectangle["x"] + rectangle["width"]
 
 
 def keep_screenshot(browser: Chrome, name: str) -> None:
