@@ -12,6 +12,7 @@ from kestra_dagster.errors import TerminalError
 if TYPE_CHECKING:
     import dagster as dg
 
+    from kestra_dagster.flow.catalog import FlowCatalog
     from kestra_dagster.flow.diagnostics import Diagnostic
     from kestra_dagster.flow.loader import LoadedFolder
     from kestra_dagster.flow.model import Flow, Source
@@ -45,7 +46,12 @@ def run_flow(
         from kestra_dagster.tasks.registry import default_registry
 
         return run_inline(
-            loaded, default_registry(), inputs or {}, listener=on_event, labels=labels
+            loaded,
+            default_registry(),
+            inputs or {},
+            listener=on_event,
+            labels=labels,
+            flows=_catalog(loaded, flows),
         )
     from contextlib import ExitStack
 
@@ -55,8 +61,22 @@ def run_flow(
     with ExitStack() as stack:
         opened = instance or stack.enter_context(default_instance(Path.cwd()))
         return run_on_dagster(
-            loaded, inputs or {}, instance=opened, listener=on_event, labels=labels
+            loaded,
+            inputs or {},
+            instance=opened,
+            listener=on_event,
+            labels=labels,
+            flows=Path(flows) if flows else None,
         )
+
+
+def _catalog(flow: Flow, folder: str | Path | None) -> FlowCatalog | None:
+    """Return where subflows are found: the folder given, or that of the flow's file."""
+    from kestra_dagster.flow.catalog import FlowCatalog
+    from kestra_dagster.tasks.registry import default_registry
+
+    chosen = Path(folder) if folder is not None else flow.file.parent
+    return FlowCatalog(default_registry(), chosen) if chosen.is_dir() else None
 
 
 def load(flow: str | Path | Flow, flows: str | Path | None = None) -> Flow:

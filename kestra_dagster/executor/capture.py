@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from kestra_dagster.executor.internals import (
     DagsterEvent,
     DagsterLogManager,
+    EngineEventData,
     ExecutionPlan,
     PlanExecutionContext,
     compute_log_setup_error,
@@ -47,6 +48,7 @@ class ComputeLogs:
             yield DagsterEvent.engine_event(
                 self._context,
                 "Output of steps is not captured: another run in this process is capturing.",
+                EngineEventData(),
             )
             return
         self._stack.callback(_descriptors.release)

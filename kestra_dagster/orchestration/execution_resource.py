@@ -9,8 +9,10 @@ from typing import Any
 
 import dagster as dg
 
+from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
+from kestra_dagster.orchestration.children import children_on
 from kestra_dagster.orchestration.input_config import HELD
 from kestra_dagster.orchestration.sessions import Session, session_of
 from kestra_dagster.orchestration.tags import STATE_TAG, label_tags
@@ -24,7 +26,9 @@ from kestra_dagster.runtime.platform import Platform, storage_root
 from kestra_dagster.runtime.secrets import Masker, environment_secret
 
 
-def execution_resource(plan: Plan, types: TaskTypes) -> dg.ResourceDefinition:
+def execution_resource(
+    plan: Plan, types: TaskTypes, flows: FlowCatalog | None = None
+) -> dg.ResourceDefinition:
     """Return the resource that opens a run's execution and, when the run ends, settles it."""
 
     def opened(context: dg.InitResourceContext) -> Iterator[Execution]:
@@ -37,7 +41,7 @@ def execution_resource(plan: Plan, types: TaskTypes) -> dg.ResourceDefinition:
         continuation = _continuation(instance, run)
         execution = open_execution(
             plan,
-            platform_of(instance, types),
+            platform_of(instance, types, flows),
             continuation.runs[0] if continuation else run.run_id,
             given,
             run_id=run.run_id,
@@ -46,8 +50,10 @@ def execution_resource(plan: Plan, types: TaskTypes) -> dg.ResourceDefinition:
             masker=masker,
             listener=_tagging(instance, run.run_id, current.listener),
             continuation=continuation,
+            retry_of=current.retry_of,
         )
         current.execution = execution
+        current.opened(execution)
         try:
             with running(execution):
                 yield execution
@@ -74,10 +80,23 @@ def _tagging(instance: dg.DagsterInstance, run_id: str, listener: Listener | Non
     return tell
 
 
-def platform_of(instance: dg.DagsterInstance, types: TaskTypes) -> Platform:
+def platform_of(
+    instance: dg.DagsterInstance, types: TaskTypes, flows: FlowCatalog | None = None
+) -> Platform:
     """Return the platform of a Dagster instance: its files are beside the instance's own."""
     default = Path(instance.storage_directory()).parent / "kestra"
-    return Platform(storage_root(default), types)
+    return Platform(
+        storage_root(default),
+        types,
+        flows=flows,
+        launch=children_on(instance),
+        alive=lambda run_id: _alive(instance, run_id),
+    )
+
+
+def _alive(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and not run.is_finished
 
 
 def _continuation(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Continuation | None:

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from kestra_dagster.executor import threaded_executor
+from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.orchestration.execution_resource import execution_resource
@@ -24,18 +25,20 @@ def build_job(
     types: TaskTypes,
     *,
     name_template: str | None = None,
+    flows: FlowCatalog | None = None,
     quiet: bool = False,
 ) -> dg.JobDefinition:
     """Return the job of a flow; its run config is the flow's inputs and nothing else.
 
-    `quiet` keeps its log off the console, for a caller that shows progress itself.
+    `flows` is where its subflows are found. `quiet` keeps its log off the console, for a caller
+    that shows progress itself.
     """
     plan = compile_flow(flow)
     name = job_name(flow, name_template)
     return build_graph(plan, name, build_op).to_job(
         name=name,
         description=_description(flow),
-        resource_defs={RESOURCE: execution_resource(plan, types)},
+        resource_defs={RESOURCE: execution_resource(plan, types, flows)},
         executor_def=threaded_executor,
         config=dg.ConfigMapping(
             config_fn=_quietly if quiet else _to_resource, config_schema=input_fields(flow)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.diagnostics import Diagnostic, format_diagnostics
 from kestra_dagster.flow.loader import LoadedFolder, load_folder
 from kestra_dagster.flow.task_types import TaskTypes
@@ -39,7 +40,8 @@ def flow_definitions(
     loaded = load_folder(folder, types)
     flows, clashes = distinct(loaded.flows, name_template)
     report((*loaded.diagnostics, *clashes), loaded)
-    jobs = [build_job(flow, types, name_template=name_template) for flow in flows]
+    catalog = FlowCatalog(types, folder)
+    jobs = [build_job(flow, types, name_template=name_template, flows=catalog) for flow in flows]
     return dg.Definitions(jobs=jobs)
 
 

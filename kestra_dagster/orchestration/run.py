@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from kestra_dagster.errors import KestraDagsterError
+from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.loader import load_flow
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.orchestration.input_config import to_config
 from kestra_dagster.orchestration.jobs import build_job
-from kestra_dagster.orchestration.sessions import SESSION_TAG, Session, session
+from kestra_dagster.orchestration.sessions import SESSION_TAG, Session
+from kestra_dagster.orchestration.sessions import session as opened_session
 from kestra_dagster.runtime.events import Listener
+from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.given import check_inputs
 from kestra_dagster.runtime.result import RunResult, result_of
 from kestra_dagster.runtime.secrets import Masker
@@ -32,25 +38,59 @@ def run_on_dagster(
     instance: dg.DagsterInstance,
     listener: Listener | None = None,
     labels: Mapping[str, str] | None = None,
+    flows: Path | None = None,
 ) -> RunResult:
     """Execute the job of a flow on an instance and return the result.
 
-    Raise InputsInvalid before a run exists. Values of SECRET inputs stay in this process.
+    `flows` is where subflows are found (default: the folder of the flow's file). Raise
+    InputsInvalid before a run exists. Values of SECRET inputs stay in this process. Executions that
+    the flow started without waiting for them have ended when this returns.
     """
+    seen: list[Execution] = []
+    session = Session(listener=listener, held=dict(given), labels=labels or {}, opened=seen.append)
+    last = execute_on_dagster(flow, given, instance=instance, session=session, flows=flows)
+    for execution in seen:
+        for thread in execution.detached:
+            thread.join()
+    return result_of(last)
+
+
+def execute_on_dagster(
+    flow: Flow,
+    given: Mapping[str, Any],
+    *,
+    instance: dg.DagsterInstance,
+    session: Session,
+    tags: Mapping[str, str] | None = None,
+    flows: Path | None = None,
+) -> Execution:
+    """Run a flow to its end, again as a new run where a retry asks for one; return the last."""
     check_inputs(flow, given, Masker())
-    opened = Session(listener=listener, held=dict(given), labels=labels or {})
+    folder = flows if flows is not None and flows.is_dir() else None
     job = dg.build_reconstructable_job(
         __name__,
         "flow_job",
-        reconstructable_kwargs={"file": flow.source.file, "text": flow.source.text},
+        reconstructable_kwargs={
+            "file": flow.source.file,
+            "text": flow.source.text,
+            "flows": str(folder) if folder else None,
+        },
     )
-    with session(opened) as key:
-        result = dg.execute_job(
-            job, instance=instance, run_config=to_config(flow, given), tags={SESSION_TAG: key}
-        )
-    if opened.execution is None:
-        raise RunNotStarted(_why(result))
-    return result_of(opened.execution)
+    while True:
+        with opened_session(session) as key:
+            result = dg.execute_job(
+                job,
+                instance=instance,
+                run_config=to_config(flow, given),
+                tags={**(tags or {}), SESSION_TAG: key},
+            )
+        execution = session.execution
+        if execution is None:
+            raise RunNotStarted(_why(result))
+        if execution.retry_in is None:
+            return execution
+        time.sleep(execution.retry_in)
+        session = replace(session, retry_of=execution, execution=None)
 
 
 def _why(result: dg.JobExecutionResult) -> str:
@@ -65,7 +105,10 @@ def _why(result: dg.JobExecutionResult) -> str:
 
 
 @lru_cache(maxsize=64)
-def flow_job(file: str, text: str) -> dg.JobDefinition:
+def flow_job(file: str, text: str, flows: str | None) -> dg.JobDefinition:
     """Return the job of a flow given as text (what Dagster calls to build the job again)."""
     types = default_registry()
-    return build_job(load_flow(text, types, file=file).require(), types, quiet=True)
+    flow = load_flow(text, types, file=file).require()
+    folder = Path(flows) if flows else Path(file).parent
+    catalog = FlowCatalog(types, folder) if folder.is_dir() else None
+    return build_job(flow, types, flows=catalog, quiet=True)

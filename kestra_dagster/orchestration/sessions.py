@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,12 +21,17 @@ _open: dict[str, Session] = {}
 
 @dataclass(slots=True)
 class Session:
-    """A caller that waits for a run: who listens, secrets held for it, the execution it became."""
+    """A caller that waits for a run: who listens, secrets held for it, the execution it became.
+
+    `opened` is told the execution before it begins; `retry_of` is the one it takes the place of.
+    """
 
     listener: Listener | None = None
     held: Mapping[str, Any] = field(default_factory=dict)
     trigger: Mapping[str, Any] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    retry_of: Execution | None = None
+    opened: Callable[[Execution], None] = lambda _: None
     execution: Execution | None = None
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -66,3 +69,49 @@ def end_of(child: Execution, publish: Mapping[str, Any] | None) -> ChildEnd:
     succeeded = child.state in ("SUCCESS", "WARNING")
     error = None if succeeded else child.failure()
     return ChildEnd(child.id, child.state, outputs, error, publish_error)
+
+
+Execute = Callable[[ChildRequest, Callable[["Execution"], None]], "Execution"]
+"""Run a child to its end on this thread, tell each execution it becomes; return the last."""
+
+
+def launcher(execute: Execute) -> Launch:
+    """Return how children run in this process; without `wait` on a thread that nobody waits for.
+
+    That thread keeps the process from ending before the child has. A killed parent kills them.
+    """
+
+    def launch(request: ChildRequest) -> ChildEnd:
+        if request.wait:
+            return end_of(_run(request, execute, lambda _: None), request.publish)
+        told: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()
+
+        def detached() -> None:
+            try:
+                _run(request, execute, lambda child: told.put(child.id))
+            except BaseException as error:  # raised where the parent waits for the id
+                told.put(error)
+
+        thread = threading.Thread(target=detached, name=f"execution of {request.flow.id}")
+        thread.start()
+        request.parent.detached.append(thread)
+        first = told.get()
+        if isinstance(first, BaseException):
+            raise first
+        return ChildEnd(first, "CREATED")
+
+    return launch
+
+
+def _run(request: ChildRequest, execute: Execute, tell: Callable[[Execution], None]) -> Execution:
+    parent = request.parent
+    parent.cancel.sleep(request.delay)
+    with ExitStack() as links:
+
+        def opened(child: Execution) -> None:
+            stop = parent.cancel.on_cancel(lambda: child.cancel.cancel("its parent was killed"))
+            links.callback(stop)
+            request.started(child.id)
+            tell(child)
+
+        return execute(request, opened)

@@ -103,6 +103,8 @@ class Execution:
         """The state of task runs that are stopped."""
         self.retry_in: float | None = None
         """Seconds until a new execution takes the place of this one, where it ended RETRIED."""
+        self.detached: list[threading.Thread] = []
+        """Executions this one started and does not wait for, which run in this process."""
         self._watchers: list[Callable[[], None]] = []
         self._listener = listener
         self._lock = threading.RLock()

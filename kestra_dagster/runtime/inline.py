@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.plan.compile import compile_flow
 from kestra_dagster.plan.interpreter import run_plan
+from kestra_dagster.runtime.children import ChildRequest, launcher
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.lifecycle import running
@@ -31,23 +34,65 @@ def run_inline(
     root: Path | None = None,
     labels: Mapping[str, str] | None = None,
     trigger: Mapping[str, Any] | None = None,
+    flows: FlowCatalog | None = None,
 ) -> RunResult:
     """Run a flow to its end; files stay under `root` (a new temporary folder if not given)."""
     root = root or storage_root(Path(tempfile.mkdtemp(prefix="kestra-inline-")))
-    execution = open_execution(
-        compile_flow(flow),
-        Platform(root, types),
-        uuid.uuid4().hex,
-        given,
-        labels=labels,
-        trigger=trigger,
-        listener=listener,
+    platform = Platform(root, types, flows=flows, launch=launch_here)
+    last = execute(flow, platform, given, labels=labels, trigger=trigger, listener=listener)
+    return result_of(last)
+
+
+def execute(
+    flow: Flow,
+    platform: Platform,
+    given: Mapping[str, Any],
+    *,
+    labels: Mapping[str, str] | None = None,
+    trigger: Mapping[str, Any] | None = None,
+    listener: Listener | None = None,
+    opened: Callable[[Execution], None] = lambda _: None,
+) -> Execution:
+    """Run a flow to its end, again as a new execution where a retry asks for one; return the last.
+
+    `opened` is told each execution before it begins.
+    """
+    execution: Execution | None = None
+    while True:
+        execution = open_execution(
+            compile_flow(flow),
+            platform,
+            uuid.uuid4().hex,
+            given,
+            labels=labels,
+            trigger=trigger,
+            listener=listener,
+            retry_of=execution,
+        )
+        opened(execution)
+        try:
+            drive(execution)
+            execution.settle()
+        finally:
+            execution.journal.close()
+        if execution.retry_in is None:
+            return execution
+        time.sleep(execution.retry_in)
+
+
+def _execute_child(request: ChildRequest, opened: Callable[[Execution], None]) -> Execution:
+    return execute(
+        request.flow,
+        request.parent.platform,
+        request.inputs,
+        labels=request.labels,
+        trigger=request.trigger,
+        opened=opened,
     )
-    try:
-        drive(execution)
-        return result_of(execution)
-    finally:
-        execution.journal.close()
+
+
+launch_here = launcher(_execute_child)
+"""Run children in this process."""
 
 
 def drive(execution: Execution) -> None:
