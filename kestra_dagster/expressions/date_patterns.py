@@ -183,7 +183,7 @@ def _number(moment: Moment, letter: str, names: Names) -> int:
         "n": moment.nano,
         "A": seconds * 1000 + moment.nano // 1_000_000,
         "N": seconds * 1_000_000_000 + moment.nano,
-        "F": (when.day - 1) % 7 + 1,
+        "F": (when.day - 1) // 7 + 1,
         "g": when.toordinal() - _ORDINAL_OF_MJD_0,
     }[letter]
 

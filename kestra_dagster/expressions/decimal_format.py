@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -30,27 +30,41 @@ class _Pattern(NamedTuple):
 def format_decimal(value: Any, pattern: str) -> str:
     """Write a number by a pattern such as `#,##0.00`; rounds half even."""
     form = _parsed(pattern)
-    number = value if isinstance(value, (Decimal, int)) else float(value)
+    number: Any = value
+    if isinstance(value, float):
+        number = float(value) * 10**form.power
     if number != number:
         return "NaN"
     exact = Decimal(number)
-    negative = exact.is_signed()
-    prefix, suffix = form.negative if negative else (form.prefix, form.suffix)
+    prefix, suffix = form.negative if exact.is_signed() else (form.prefix, form.suffix)
     if exact.is_infinite():
         return f"{prefix}∞{suffix}"
     if abs(exact.adjusted()) > _MAX_DIGITS:
         raise ExpressionLimitError("the number has too many digits to format")
-    exact = abs(exact).scaleb(form.power, _CONTEXT)
-    body = _scientific(exact, form) if form.exponent else _fixed(exact, form)
+    if not isinstance(value, float):
+        exact = exact.scaleb(form.power, _CONTEXT)
+    shown = Decimal(repr(number)) if isinstance(number, float) else exact
+    amount = _Amount(abs(shown), abs(exact))
+    body = _scientific(amount, form) if form.exponent else _fixed(amount, form)
     return f"{prefix}{body}{suffix}"
 
 
-def _rounded(value: Decimal, digits: int) -> Decimal:
-    return value.quantize(Decimal(1).scaleb(-digits), context=_CONTEXT)
+class _Amount(NamedTuple):
+    """A number as Java writes it, and what it really is: binary fractions differ in the end."""
+
+    shown: Decimal
+    exact: Decimal
+
+    def rounded(self, place: int) -> Decimal:
+        """Round half even at a power of ten; whether it is half, the exact number says."""
+        step = Decimal(1).scaleb(place)
+        cut = self.shown.quantize(step, ROUND_DOWN, _CONTEXT)
+        half = self.shown - cut == step / 2
+        return (self.exact if half else self.shown).quantize(step, context=_CONTEXT)
 
 
-def _fixed(value: Decimal, form: _Pattern) -> str:
-    text = format(_rounded(value, form.max_fraction), "f")
+def _fixed(value: _Amount, form: _Pattern) -> str:
+    text = format(value.rounded(-form.max_fraction), "f")
     whole, _, fraction = text.partition(".")
     whole = whole.lstrip("0").rjust(form.min_whole, "0")
     fraction = fraction.rstrip("0").ljust(form.min_fraction, "0")
@@ -64,13 +78,14 @@ def _fixed(value: Decimal, form: _Pattern) -> str:
     return f"{whole}.{fraction}" if fraction else whole
 
 
-def _scientific(value: Decimal, form: _Pattern) -> str:
+def _scientific(amount: _Amount, form: _Pattern) -> str:
+    value = amount.shown
     repeat = form.max_whole if form.max_whole > form.min_whole and form.max_whole > 1 else 0
     digits = form.min_whole + form.max_fraction
     if repeat:
         digits = max(form.min_whole, 1) + form.max_fraction
     if value:
-        value = value.normalize(Context(prec=max(digits, 1), rounding=ROUND_HALF_EVEN))
+        value = amount.rounded(value.adjusted() - max(digits, 1) + 1).normalize(_CONTEXT)
     power = value.adjusted() if value else 0
     whole_digits = power % repeat + 1 if repeat else max(form.min_whole, 1)
     exponent = power - whole_digits + 1 if value or form.min_whole > 1 else 0
@@ -113,6 +128,8 @@ def _affix(text: str, start: int, stop: str) -> tuple[str, int, int]:
 def _parsed(pattern: str) -> _Pattern:
     if len(pattern) > 200:
         raise ExpressionLimitError("the number pattern is longer than 200 characters")
+    if not pattern:
+        return _Pattern("", "", ("-", ""), 0, 0, 0, _MAX_DIGITS, 3, 0, 0)
     prefix, position, power = _affix(pattern, 0, "#0,.;")
     found = _NUMBER.match(pattern, position)
     if not found or (pattern[position:] and not found.group()):
@@ -124,7 +141,9 @@ def _parsed(pattern: str) -> _Pattern:
     if pattern[position : position + 1] == ";":
         before, after, _ = _affix(pattern, position + 1, "#0,.")
         rest = _NUMBER.match(pattern, after)
-        negative = (before, _affix(pattern, rest.end() if rest else after, ";")[0])
+        after = _affix(pattern, rest.end() if rest else after, ";")[0]
+        if (before, after) != (prefix, suffix):
+            negative = (before, after)
     elif position < len(pattern):
         raise _malformed(pattern)
     group = len(whole) - whole.rfind(",") - 1 if "," in whole else 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from kestra_dagster.errors import TerminalError
 
+_DASHED = re.compile(r"\w+(?:-[A-Za-z_]\w*)+")
 _SHOWN_NAMES = 12
 _SHOWN_WIDTH = 100
 
@@ -93,6 +95,7 @@ class UndefinedVariable(ExpressionError):
         key: str,
         names: Callable[[], Iterable[Any]],
         *,
+        reason: str | None = None,
         expression: str = "",
         offset: int | None = None,
     ) -> None:
@@ -100,6 +103,7 @@ class UndefinedVariable(ExpressionError):
         self.name = name
         self.key = key
         self._names = names
+        self._reason = reason
 
     @property
     def available(self) -> tuple[str, ...]:
@@ -114,6 +118,8 @@ class UndefinedVariable(ExpressionError):
     @property
     def message(self) -> str:
         """What is missing, what was meant, what there is."""
+        if self._reason:
+            return self._reason
         parts = [f"`{self.name}` not found"]
         available = self.available
         if near := self.suggestion:
@@ -128,16 +134,33 @@ class UndefinedVariable(ExpressionError):
     @property
     def hint(self) -> str | None:
         """How to spell a key that is not a plain name, or how to allow absence."""
-        if self.suggestion:
+        if self.offset is not None and (dashed := _DASHED.match(self.expression, self.offset)):
+            parent = self.name.removesuffix(self.key).rstrip(".")
+            if parent:
+                return f"`-` subtracts; write `{parent}['{dashed.group()}']` for a name with dashes"
+        if self._reason is None and self.suggestion:
             return None
         return "write `?? 'a default'` after it if it may be absent"
+
+
+    def __str__(self) -> str:
+        if self.offset is None:
+            return super().__str__()
+        return (
+            f"{super().__str__()}\n  in Kestra's words: Unable to find `{self.key}` used in the "
+            f"expression `{_shortened(self.expression)}` at line {self.line}"
+        )
+
+
+def _shortened(expression: str) -> str:
+    return expression if len(expression) <= 500 else expression[:500] + "…"
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:
     """Return the name that looks most like a mistyped one, if any does."""
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(name, list(names), n=1, cutoff=0.7)), None)
+    return next(iter(get_close_matches(name, list(names), n=1, cutoff=0.65)), None)
 
 
 def _excerpt(expression: str, offset: int) -> tuple[str, str]:

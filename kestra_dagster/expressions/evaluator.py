@@ -29,6 +29,7 @@ from kestra_dagster.expressions.nodes import (
 from kestra_dagster.expressions.registry import FILTERS, FUNCTIONS, TESTS, Callee, resolve
 from kestra_dagster.expressions.tests import TEST_FUNCTIONS
 from kestra_dagster.expressions.text import java_text
+from kestra_dagster.expressions.values import is_list, is_map, type_word
 
 Run = Callable[[Context], Any]
 _OWN_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
@@ -109,11 +110,12 @@ class Compiler:
     def _path(self, node: Attribute, keys: tuple[str, ...]) -> Run:
         """`a.b.c` in one go; anything but plain dicts takes the general way."""
         general = self._step(node)
+        root, *inner = keys
 
         def path(context: Context) -> Any:
-            value = context.variables
             try:
-                for key in keys:
+                value = context.variables[root]
+                for key in inner:
                     if value.__class__ is not dict:
                         return general(context)
                     value = value[key]
@@ -508,10 +510,19 @@ def _undefined_key(node: Attribute, value: Any, key: Any, source: str) -> Undefi
     name = f"{parent}.{text}" if text.isidentifier() else f"{parent}['{text}']"
     if not isinstance(key, str):
         name = f"{parent}[{text}]"
+    reason = None
     if value is None:
-        name = f"{name}` (`{parent}` is null)".removesuffix("`") if parent else name
+        reason = f"`{parent}` is null, so it has no `{text}`"
+    elif not (is_map(value) or is_list(value)) or node.args is not None:
+        what = f"method `{text}` with {len(node.args)} arguments" if node.args else f"`{text}`"
+        reason = f"`{parent}` is {type_word(value)}, so it has no {what}"
     return UndefinedVariable(
-        name, text, lambda: names_in(value), expression=source, offset=node.offset
+        name,
+        text,
+        lambda: names_in(value),
+        reason=reason,
+        expression=source,
+        offset=node.offset,
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 from kestra_dagster.expressions.context import Context
-from kestra_dagster.expressions.date_math import UNITS, plus
+from kestra_dagster.expressions.date_math import UNITS, on_clock, plus
 from kestra_dagster.expressions.date_names import names_of, style_pattern
 from kestra_dagster.expressions.date_parse import parse_by_pattern
 from kestra_dagster.expressions.date_patterns import format_moment, parse_pattern
@@ -111,10 +111,11 @@ def to_moment(value: Any, zone: tzinfo, existing_format: str | None, locale: str
             raise ExpressionError(f"{type_word(value)} is not a date")
         parsed = _parse(value, existing_format, locale)
         if not isinstance(parsed, Moment):
-            return Moment(datetime(parsed.year, parsed.month, parsed.day, tzinfo=zone))
+            midnight = datetime(parsed.year, parsed.month, parsed.day, tzinfo=zone)
+            return Moment(on_clock(midnight))
         moment = parsed
     if moment.kind == "local":
-        return Moment(moment.when.replace(tzinfo=zone), moment.rest)
+        return Moment(on_clock(moment.when.replace(tzinfo=zone)), moment.rest)
     return moment
 
 
@@ -131,9 +132,31 @@ def _epoch(value: Any, zone: tzinfo) -> Moment:
 
 
 def _parse(text: str, existing_format: str | None, locale: str) -> Moment | Date:
+    """Read text; names of months are English, as on Kestra's server, or of the given locale."""
+    try:
+        return _parse_in(text, existing_format, "")
+    except ExpressionError:
+        if not locale:
+            raise
+        return _parse_in(text, existing_format, locale)
+
+
+_DATE_ONLY: dict[str, Callable[[str], Date]] = {
+    "iso_date": lambda text: Date.fromisoformat(text[:10]),
+    "iso_ordinal_date": lambda text: datetime.strptime(text[:8], "%Y-%j").date(),
+    "iso_week_date": lambda text: datetime.strptime(text[:10], "%G-W%V-%u").date(),
+}
+
+
+def _parse_in(text: str, existing_format: str | None, locale: str) -> Moment | Date:
     shown = text if len(text) <= 60 else text[:60] + "…"
     if existing_format is None or (existing_format in _NAMED and existing_format[:4] == "iso_"):
         parsed = parse_iso(text)
+        if parsed is None and existing_format in _DATE_ONLY:
+            try:
+                return _DATE_ONLY[existing_format](text)
+            except ValueError:
+                pass
         if parsed is None:
             raise ExpressionError(
                 f"`{shown}` is not an ISO date",
@@ -180,7 +203,8 @@ def date(
 
 def _written(moment: Moment, zone: tzinfo, format: Any, locale: str) -> str:
     try:
-        return format_date(moment.in_zone(zone), _text_argument(format, "format") or "iso", locale)
+        name = _text_argument(format, "format")
+        return format_date(moment.in_zone(zone), "iso" if name is None else name, locale)
     except OverflowError:
         raise ExpressionError("the date is out of range") from None
 

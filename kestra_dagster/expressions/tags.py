@@ -100,8 +100,9 @@ class _TemplateParser(ExpressionParser):
             return self.fail(f"expected the name of a tag, not `{name.value}`", name.offset)
         if name.value in _DISABLED:
             return self.fail(f"the tag `{name.value}` is not available in Kestra", name.offset)
-        near = closest(name.value, [*self.tags, "raw", "verbatim"])
-        hint = f"did you mean `{near}`?" if near else f"tags are {', '.join(sorted(self.tags))}"
+        known = sorted([*self.tags, "raw", "verbatim"])
+        near = closest(name.value, known)
+        hint = f"did you mean `{near}`?" if near else f"tags are {', '.join(known)}"
         return self.fail(f"unknown tag `{name.value}`", name.offset, hint)
 
     def end_of(self, tag: str, opened: int, *names: str) -> str:
