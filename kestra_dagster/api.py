@@ -42,17 +42,11 @@ def run_flow(
     """
     loaded = load(flow, flows)
     if engine == "inline":
-        from kestra_dagster.runtime.inline import run_inline
+        from kestra_dagster.runtime.inline import inline_platform, run_inline
         from kestra_dagster.tasks.registry import default_registry
 
-        return run_inline(
-            loaded,
-            default_registry(),
-            inputs or {},
-            listener=on_event,
-            labels=labels,
-            flows=_catalog(loaded, flows),
-        )
+        platform = inline_platform(default_registry(), _catalog(loaded, flows))
+        return run_inline(loaded, platform, inputs or {}, listener=on_event, labels=labels)
     from contextlib import ExitStack
 
     from kestra_dagster.orchestration.instances import default_instance

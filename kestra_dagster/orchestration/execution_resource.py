@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.orchestration.children import children_on
+from kestra_dagster.orchestration.database import database_url
 from kestra_dagster.orchestration.input_config import HELD
 from kestra_dagster.orchestration.sessions import Session, session_of
 from kestra_dagster.orchestration.tags import STATE_TAG, label_tags
@@ -20,6 +22,7 @@ from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Event, Listener, StateChanged
 from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.kv import SqlKeyValues
 from kestra_dagster.runtime.lifecycle import running
 from kestra_dagster.runtime.open import open_execution
 from kestra_dagster.runtime.platform import Platform, storage_root
@@ -37,7 +40,8 @@ def execution_resource(
             raise dg.DagsterInvariantViolationError("a Kestra flow runs only as a Dagster run")
         current = session_of(run.tags) or Session()
         masker = Masker()
-        given = _given(plan.flow, context.resource_config.get("inputs") or {}, current, masker)
+        config = context.resource_config.get("inputs") or {}
+        given = _given(plan.flow, config, current, masker) if current.checked else current.held
         continuation = _continuation(instance, run)
         execution = open_execution(
             plan,
@@ -51,6 +55,7 @@ def execution_resource(
             listener=_tagging(instance, run.run_id, current.listener),
             continuation=continuation,
             retry_of=current.retry_of,
+            checked=current.checked,
         )
         current.execution = execution
         current.opened(execution)
@@ -88,10 +93,16 @@ def platform_of(
     return Platform(
         storage_root(default),
         types,
+        _store(database_url(instance)),
         flows=flows,
         launch=children_on(instance),
         alive=lambda run_id: _alive(instance, run_id),
     )
+
+
+@lru_cache(maxsize=8)
+def _store(url: str) -> SqlKeyValues:
+    return SqlKeyValues(url)
 
 
 def _alive(instance: dg.DagsterInstance, run_id: str) -> bool:

@@ -27,21 +27,24 @@ def build_job(
     name_template: str | None = None,
     flows: FlowCatalog | None = None,
     quiet: bool = False,
+    asks_inputs: bool = True,
 ) -> dg.JobDefinition:
     """Return the job of a flow; its run config is the flow's inputs and nothing else.
 
     `flows` is where its subflows are found. `quiet` keeps its log off the console, for a caller
-    that shows progress itself.
+    that shows progress itself. Without `asks_inputs` its config is empty: whoever starts it hands
+    the inputs over in memory.
     """
     plan = compile_flow(flow)
     name = job_name(flow, name_template)
+    fields = input_fields(flow) if asks_inputs else {}
     return build_graph(plan, name, build_op).to_job(
         name=name,
         description=_description(flow),
         resource_defs={RESOURCE: execution_resource(plan, types, flows)},
         executor_def=threaded_executor,
         config=dg.ConfigMapping(
-            config_fn=_quietly if quiet else _to_resource, config_schema=input_fields(flow)
+            config_fn=_quietly if quiet else _to_resource, config_schema=fields
         ),
         tags=flow_tags(flow),
         metadata=_metadata(flow),

@@ -24,12 +24,14 @@ class Session:
     """A caller that waits for a run: who listens, secrets held for it, the execution it became.
 
     `opened` is told the execution before it begins; `retry_of` is the one it takes the place of.
+    Without `checked` what is held are the inputs, as they are.
     """
 
     listener: Listener | None = None
     held: Mapping[str, Any] = field(default_factory=dict)
     trigger: Mapping[str, Any] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    checked: bool = True
     retry_of: Execution | None = None
     opened: Callable[[Execution], None] = lambda _: None
     execution: Execution | None = None

@@ -6,6 +6,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kestra_dagster.plan.interpreter import run_plan
 from kestra_dagster.runtime.children import ChildRequest, launcher
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.kv_memory import process_store
 from kestra_dagster.runtime.lifecycle import running
 from kestra_dagster.runtime.open import open_execution
 from kestra_dagster.runtime.platform import Platform, storage_root
@@ -25,21 +27,51 @@ from kestra_dagster.runtime.steps import run_step
 from kestra_dagster.runtime.task_run import StepRun
 
 
+def inline_platform(
+    types: TaskTypes, flows: FlowCatalog | None = None, root: Path | None = None
+) -> Platform:
+    """Return a platform whose files are below `root`.
+
+    By default it is the one that the inline executions of this process share; its files are gone at
+    the end of the process, unless KESTRA_DAGSTER_STORAGE names their folder.
+    """
+    if root is not None:
+        return Platform(root, types, flows=flows, launch=launch_here)
+    root = storage_root(Path(_process_folder().name))
+    return Platform(root, types, process_store(), flows=flows, launch=launch_here)
+
+
+@lru_cache(maxsize=1)
+def _process_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="kestra-inline-")
+
+
 def run_inline(
     flow: Flow,
-    types: TaskTypes,
+    platform: Platform,
     given: Mapping[str, Any],
     *,
     listener: Listener | None = None,
-    root: Path | None = None,
     labels: Mapping[str, str] | None = None,
-    trigger: Mapping[str, Any] | None = None,
-    flows: FlowCatalog | None = None,
+    checked: bool = True,
 ) -> RunResult:
-    """Run a flow to its end; files stay under `root` (a new temporary folder if not given)."""
-    root = root or storage_root(Path(tempfile.mkdtemp(prefix="kestra-inline-")))
-    platform = Platform(root, types, flows=flows, launch=launch_here)
-    last = execute(flow, platform, given, labels=labels, trigger=trigger, listener=listener)
+    """Run a flow to its end; executions it started without waiting for them have ended as well.
+
+    Without `checked` the inputs are taken as they are, and none is missed.
+    """
+    seen: list[Execution] = []
+    last = execute(
+        flow,
+        platform,
+        given,
+        labels=labels,
+        listener=listener,
+        opened=seen.append,
+        checked=checked,
+    )
+    for execution in seen:
+        for thread in execution.detached:
+            thread.join()
     return result_of(last)
 
 
@@ -52,6 +84,7 @@ def execute(
     trigger: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
     opened: Callable[[Execution], None] = lambda _: None,
+    checked: bool = True,
 ) -> Execution:
     """Run a flow to its end, again as a new execution where a retry asks for one; return the last.
 
@@ -68,6 +101,7 @@ def execute(
             trigger=trigger,
             listener=listener,
             retry_of=execution,
+            checked=checked,
         )
         opened(execution)
         try:
