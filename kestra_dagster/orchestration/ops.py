@@ -8,17 +8,14 @@ from typing import Any
 import dagster as dg
 
 from kestra_dagster.executor import Slot, drives, report_handled_failure, slots_tag, termination
+from kestra_dagster.orchestration.step_log import StepLog
+from kestra_dagster.orchestration.step_metadata import step_metadata
 from kestra_dagster.plan.model import Step
-from kestra_dagster.runtime.context import LogLine
-from kestra_dagster.runtime.events import Event, Logged, TaskEnded, TaskRetrying
 from kestra_dagster.runtime.execution import Execution
-from kestra_dagster.runtime.records import TaskRun
 from kestra_dagster.runtime.steps import Outcome, run_step
 from kestra_dagster.runtime.task_run import StepRun
 
 RESOURCE = "kestra"
-_LEVELS = {"TRACE": "debug", "DEBUG": "debug", "INFO": "info", "WARN": "warning", "ERROR": "error"}
-_LONGEST_VALUE = 4000
 _NOTHING_IN = dg.In(dg.Nothing)
 _NOTHING_OUT = dg.Out(dg.Nothing, is_required=False)
 _JOIN_TEXT = {
@@ -57,9 +54,11 @@ def _compute(step: Step) -> Callable[..., Iterator[Any]]:
         forget = termination(context.run_id).on_cancel(
             lambda: execution.cancel.cancel("the run was terminated")
         )
+        log = StepLog(context)
         try:
-            outcome = run_step(step, StepRun(execution, step.key, tell=_teller(context)))
+            outcome = run_step(step, StepRun(execution, step.key, tell=log.tell))
         finally:
+            log.close()
             forget()
         error = outcome.error
         if error is not None:
@@ -67,7 +66,7 @@ def _compute(step: Step) -> Callable[..., Iterator[Any]]:
                 raise _failure(outcome, execution) from error
             report_handled_failure(context, _failure(outcome, execution))
         for signal in outcome.signals:
-            yield dg.Output(None, signal, metadata=_metadata(outcome.run, execution))
+            yield dg.Output(None, signal, metadata=step_metadata(outcome.run, execution))
 
     return compute
 
@@ -77,51 +76,6 @@ def _failure(outcome: Outcome, execution: Execution) -> dg.Failure:
     where = f" ({execution.place(run.task_id)})" if run else ""
     return dg.Failure(
         description=f"{outcome.error}{where}",
-        metadata=_metadata(run, execution),
+        metadata=step_metadata(run, execution),
         allow_retries=False,
     )
-
-
-def _metadata(run: TaskRun | None, execution: Execution) -> dict[str, Any]:
-    if run is None:
-        return {}
-    metadata: dict[str, Any] = {"state": run.state}
-    if run.attempts > 1:
-        metadata["attempts"] = run.attempts
-    for name, value in (execution.masker.value(run.outputs) or {}).items():
-        if value is not None:
-            metadata[f"outputs.{name}"] = _shown(value)
-    return metadata
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, (dict, list)):
-        return dg.MetadataValue.json(value) if len(str(value)) <= _LONGEST_VALUE else _cut(value)
-    return _cut(value)
-
-
-def _cut(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}... (cut)"
-
-
-def _teller(context: dg.OpExecutionContext) -> Callable[[Event], None]:
-    def tell(event: Event) -> None:
-        if isinstance(event, Logged):
-            getattr(context.log, _LEVELS.get(event.line.level, "info"))(_line(event.line))
-        elif isinstance(event, TaskRetrying):
-            run = event.run
-            context.log.warning(
-                f"{run.id}: attempt {run.attempts} failed, next one in {event.delay:g} s"
-            )
-        elif isinstance(event, TaskEnded) and event.run.loop:
-            run = event.run
-            context.log.info(f"{run.id} ended {run.state} after {run.seconds:.2f} s")
-
-    return tell
-
-
-def _line(line: LogLine) -> str:
-    return f"[{line.task_run_id}] {line.message}" if line.value is not None else line.message

@@ -155,6 +155,11 @@ class Ledger:
             if self.places[child.task_id].branch not in UNCOUNTED
         ]
 
+    def children(self, run: TaskRun) -> list[TaskRun]:
+        """Return the runs directly below a flowable's run, in order of creation."""
+        with self._lock:
+            return [self._runs[key] for key in self._children.get(run.id, ())]
+
     def children_state(self, run: TaskRun) -> str:
         """Return what the states of a flowable's children make of it."""
         with self._lock:
