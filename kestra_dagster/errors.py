@@ -33,6 +33,9 @@ class TaskFailed(RetryableError):
         self.outputs = outputs
         self.hint = hint
 
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
 
 class TaskMisconfigured(TaskFailed, TerminalError):
     """A rendered property has a value the task cannot work with; a retry would see the same."""

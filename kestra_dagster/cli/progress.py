@@ -45,7 +45,7 @@ class Progress:
         if isinstance(event, TaskStarted):
             self._line(event.time, "start", _name(event.run))
         elif isinstance(event, TaskRetrying):
-            again = f"again in {event.delay:.1f} s: {event.error}"
+            again = f"again in {event.delay:.1f} s: {_beginning(event.error)}"
             self._line(event.time, "retry", _name(event.run), again)
         elif isinstance(event, TaskEnded):
             run = event.run

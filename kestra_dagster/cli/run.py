@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from kestra_dagster.cli.values import read_map, read_pairs, to_json
+from kestra_dagster.errors import TerminalError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from kestra_dagster.flow.model import Flow
     from kestra_dagster.runtime.result import RunResult
+
+GIVE_INPUTS = "  hint: give inputs as -i NAME=VALUE, or a YAML file of them with --inputs"
 
 
 @click.command()
@@ -92,10 +95,12 @@ def run(
 
 
 def _inputs(flow: Flow, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs to run with: names are checked, FILE inputs are paths from here."""
+    """Return the inputs to run with, checked; FILE inputs are paths from here."""
     from difflib import get_close_matches
 
     from kestra_dagster.flow.inputs import local_files
+    from kestra_dagster.runtime.given import InputsInvalid, check_inputs
+    from kestra_dagster.runtime.secrets import Masker
 
     known = [one.id for one in flow.inputs]
     for name in given:
@@ -105,7 +110,12 @@ def _inputs(flow: Flow, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"the flow `{flow.id}` has no input `{name}`"
                 + (f"; did you mean `{close[0]}`?" if close else "")
             )
-    return local_files(flow.inputs, given, Path.cwd())
+    inputs = local_files(flow.inputs, given, Path.cwd())
+    try:
+        check_inputs(flow, inputs, Masker())
+    except InputsInvalid as error:
+        raise TerminalError(f"{error}\n{GIVE_INPUTS}") from None
+    return inputs
 
 
 def _enter_services(stack: ExitStack, *, database: bool, s3: bool) -> None:

@@ -328,7 +328,7 @@ class Execution:
             f"task `{run.task_id}` ({self.place(run.task_id)}): {run.error}"
             for run in self.ledger.failed()
         ]
-        return "; ".join(causes) or f"the execution ended {self.state}"
+        return "\n".join(causes) or f"the execution ended {self.state}"
 
     def place(self, task_id: str, *below: str) -> str:
         """Return `file:line` of a task, or of one of its properties."""

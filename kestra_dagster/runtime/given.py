@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kestra_dagster import expressions
 from kestra_dagster.errors import TerminalError
 from kestra_dagster.flow.inputs import Input, ResolvedInputs, StoreFile, resolve_inputs
-from kestra_dagster.flow.model import Flow
+from kestra_dagster.flow.model import Flow, SourcePath
 from kestra_dagster.runtime.checks import look_at_checks
 from kestra_dagster.runtime.host import BareHost
 from kestra_dagster.runtime.secrets import Masker
@@ -20,7 +20,8 @@ class InputsInvalid(TerminalError):
 
     def __init__(self, what: str, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__(f"cannot {what}: {'; '.join(self.problems)}")
+        apart = "\n  " if len(self.problems) > 1 else " "
+        super().__init__(f"cannot {what}:{apart}{apart.join(self.problems)}")
 
 
 def check_inputs(flow: Flow, given: Mapping[str, Any], masker: Masker) -> ResolvedInputs:
@@ -34,18 +35,21 @@ def flow_inputs(
     flow: Flow, given: Mapping[str, Any], masker: Masker, store_file: StoreFile
 ) -> ResolvedInputs:
     """Resolve the inputs of a flow; raise InputsInvalid with every problem."""
-    return resolved(f"start `{flow.id}`", flow, flow.inputs, given, masker, store_file)
+    return resolved(
+        f"start `{flow.id}`", flow, ("inputs",), flow.inputs, given, masker, store_file
+    )
 
 
 def resolved(
     what: str,
     flow: Flow,
-    inputs: Iterable[Input],
+    path: SourcePath,
+    inputs: Sequence[Input],
     given: Mapping[str, Any],
     masker: Masker,
     store_file: StoreFile,
 ) -> ResolvedInputs:
-    """Resolve inputs of a part of a flow and learn its secrets; raise InputsInvalid."""
+    """Resolve the inputs that the flow lists at `path`, learn secrets; raise InputsInvalid."""
     host = BareHost(masker)
 
     def render(value: Any, variables: Mapping[str, Any]) -> Any:
@@ -59,7 +63,13 @@ def resolved(
         store_file=store_file,
     )
     if found.problems:
-        raise InputsInvalid(what, [problem.message for problem in found.problems])
+        places = {
+            one.id: f"{flow.source.file}:{flow.source.mark((*path, index)).line}"
+            for index, one in enumerate(inputs)
+        }
+        raise InputsInvalid(
+            what, [f"{problem.message} ({places[problem.id]})" for problem in found.problems]
+        )
     for secret in found.secrets:
         masker.add(str(at(found.values, secret)))
     return found

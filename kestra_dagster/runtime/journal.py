@@ -43,8 +43,8 @@ class Journal:
             except OSError as error:
                 raise StoreUnwritable(
                     f"cannot keep the outputs of `{step_key}` in `{self._folder}`: "
-                    f"{error.strerror or error}; free some space or choose another folder with "
-                    "KESTRA_DAGSTER_STORAGE"
+                    f"{error.strerror or error}\n  hint: free some space or choose another folder "
+                    "with KESTRA_DAGSTER_STORAGE"
                 ) from error
 
     def read(self, step_key: str) -> Iterator[dict[str, Any]]:

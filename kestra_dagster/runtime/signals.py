@@ -147,6 +147,7 @@ class Signals:
         found = resolved(
             f"resume `{pause.flow.id}`",
             pause.flow,
+            (*pause.task.path, "onResume"),
             getattr(pause.task.spec, "on_resume", ()),
             inputs,
             masker,

@@ -165,9 +165,7 @@ def _attempt(task: Task, at: StepRun, run: TaskRun) -> _Outcome:
     except Cancelled as error:
         return _Outcome(execution.killed_as, error=str(error), cause=error)
     except TaskFailed as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        message = execution.masker.text(f"{error.message}{hint}")
-        return _Outcome("FAILED", error.outputs, message, error)
+        return _Outcome("FAILED", error.outputs, execution.masker.text(str(error)), error)
     except KestraDagsterError as error:
         return _Outcome("FAILED", error=execution.masker.text(str(error)), cause=error)
     except Exception as error:
