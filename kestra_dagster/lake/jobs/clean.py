@@ -1,0 +1,187 @@
+"""Rules for raw rows: conform types, find what is broken, keep the last of repeated records."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from kestra_dagster.lake.jobs.catalog import RAW
+
+Rule = tuple[str, str]
+"""A reason, and the SQL condition under which a conformed row is rejected for it."""
+
+CURRENCIES = "('EUR', 'USD', 'GBP')"
+COUNTRIES = "('DE', 'FR', 'NL', 'GB', 'US', 'PL')"
+EVENT_TYPES = "('view', 'search', 'add_to_cart', 'checkout', 'purchase')"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cleaning:
+    """How one raw table is cleaned: conformed columns (SQL by name), then rules, the first wins."""
+
+    columns: dict[str, str]
+    rules: tuple[Rule, ...]
+    defaults: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Columns that an older or a newer schema does not have, as SQL."""
+
+
+def moment(column: str) -> str:
+    """Return SQL that reads both notations of a time; null for anything else."""
+    return f"try_cast(replace({column}, '/', '-') as timestamp)"
+
+
+def price(column: str, digits: int = 12) -> str:
+    """Return SQL that reads a price with a point or a comma; null for anything else."""
+    return f"try_cast(replace({column}, ',', '.') as decimal({digits},2))"
+
+
+CLEANING: dict[str, Cleaning] = {
+    "customers": Cleaning(
+        {
+            "customer_id": "customer_id",
+            "email_hash": "sha2(lower(trim(email)), 256)",
+            "full_name": "regexp_replace(trim(full_name), ' +', ' ')",
+            "country": "upper(trim(country))",
+            "birth_year": "birth_year",
+            "registered_on": "try_cast(registered_on as date)",
+            "loyalty_tier": "coalesce(loyalty_tier, 'none')",
+        },
+        (
+            ("missing_key", "customer_id is null"),
+            ("unknown_country", f"country is null or country not in {COUNTRIES}"),
+            ("bad_registration_date", "registered_on is null"),
+        ),
+        {"loyalty_tier": "cast(null as string)"},
+    ),
+    "products": Cleaning(
+        {
+            "product_id": "product_id",
+            "sku": "sku",
+            "title": "title",
+            "category": "category",
+            "list_price": price("list_price"),
+            "active": "active",
+        },
+        (
+            ("missing_key", "product_id is null"),
+            ("bad_price", "list_price is null or list_price <= 0"),
+        ),
+    ),
+    "orders": Cleaning(
+        {
+            "order_id": "order_id",
+            "customer_id": "customer_id",
+            "ordered_at": moment("ordered_at"),
+            "status": "status",
+            "currency": "upper(trim(currency))",
+            "channel": "coalesce(channel, 'web')",
+        },
+        (
+            ("missing_key", "order_id is null"),
+            ("bad_time", "ordered_at is null"),
+            ("unknown_currency", f"currency is null or currency not in {CURRENCIES}"),
+        ),
+        {"channel": "cast(null as string)"},
+    ),
+    "order_lines": Cleaning(
+        {
+            "order_id": "order_id",
+            "line_number": "line_number",
+            "product_id": "product_id",
+            "quantity": "quantity",
+            "unit_price": price("unit_price"),
+        },
+        (
+            ("missing_key", "order_id is null or line_number is null"),
+            ("bad_quantity", "quantity is null or quantity <= 0"),
+            ("bad_price", "unit_price is null or unit_price <= 0"),
+        ),
+    ),
+    "payments": Cleaning(
+        {
+            "payment_id": "payment_id",
+            "order_id": "order_id",
+            "method": "method",
+            "status": "status",
+            "amount": f"coalesce(cast(amount_cents / 100 as decimal(14,2)), {price('amount', 14)})",
+            "paid_at": moment("paid_at"),
+        },
+        (
+            ("missing_key", "payment_id is null"),
+            ("bad_amount", "amount is null or amount < 0"),
+            ("bad_time", "paid_at is null"),
+        ),
+        {"amount": "cast(null as string)", "amount_cents": "cast(null as bigint)"},
+    ),
+    "web_events": Cleaning(
+        {
+            "event_id": "event_id",
+            "session_id": "session_id",
+            "customer_id": "customer_id",
+            "event_type": "event_type",
+            "product_id": "product_id",
+            "event_at": moment("event_at"),
+            "device": "device",
+            "utm_source": "coalesce(utm_source, 'direct')",
+        },
+        (
+            ("missing_key", "event_id is null"),
+            ("bad_time", "event_at is null"),
+            ("missing_session", "coalesce(session_id, '') = ''"),
+            ("unknown_event_type", f"event_type is null or event_type not in {EVENT_TYPES}"),
+        ),
+        {"utm_source": "cast(null as string)"},
+    ),
+}
+
+
+def conformed(raw: DataFrame, table: str) -> DataFrame:
+    """Return all raw rows with conformed columns, `reason` (null if none), `received_at`, `raw`."""
+    cleaning = CLEANING[table]
+    columns = ", ".join(raw.columns)
+    missing = {
+        name: F.expr(sql) for name, sql in cleaning.defaults.items() if name not in raw.columns
+    }
+    frame = raw.withColumns(missing) if missing else raw
+    return frame.selectExpr(
+        *[f"{sql} as {name}" for name, sql in cleaning.columns.items()],
+        "received_at",
+        f"struct({columns}) as raw",
+    ).selectExpr("*", f"{first_reason(cleaning.rules)} as reason")
+
+
+def rejected(frame: DataFrame, table: str, record: str = "raw") -> DataFrame:
+    """Return the rows of `frame` that have a reason, as the quarantine keeps them."""
+    return frame.where("reason is not null").selectExpr(
+        f"'{table}' as source", "reason", f"to_json({record}) as record"
+    )
+
+
+def repeated_keys(raw: DataFrame, table: str) -> DataFrame:
+    """Return the keys that several raw records have; reads nothing but the key."""
+    return raw.groupBy(*RAW[table].key).count().where("count > 1").drop("count")
+
+
+def ranked(valid: DataFrame, repeated: DataFrame, table: str) -> DataFrame:
+    """Return the records with repeated keys, as `nth` of their key from the one that came last."""
+    key = list(RAW[table].key)
+    others = ", ".join(name for name in CLEANING[table].columns if name not in key)
+    order = f"row_number() over (partition by {', '.join(key)} order by received_at desc, {others})"
+    return valid.join(repeated, key, "left_semi").selectExpr("*", f"{order} as nth")
+
+
+def latest(valid: DataFrame, repeated: DataFrame, records: DataFrame, table: str) -> DataFrame:
+    """Return one record of each key, the one that arrived last, given those `ranked`.
+
+    Few keys are repeated: only their records are sorted, the others are not even shuffled.
+    """
+    once = valid.join(repeated, list(RAW[table].key), "left_anti")
+    return once.unionByName(records.where("nth = 1").drop("nth"))
+
+
+def first_reason(rules: tuple[Rule, ...]) -> str:
+    """Return SQL for the reason of the first rule that a row breaks, null if it breaks none."""
+    cases = " ".join(f"when {condition} then '{reason}'" for reason, condition in rules)
+    return f"case {cases} end" if rules else "cast(null as string)"

@@ -1,0 +1,251 @@
+"""The Spark jobs in a local session: what a day is made of, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kestra_dagster.lake.jobs import data_generator
+from kestra_dagster.lake.jobs.catalog import FACT_OF, PROCESSED, RAW
+from kestra_dagster.lake.jobs.checks import judge
+from kestra_dagster.lake.jobs.data_processor import Processing
+from kestra_dagster.lake.jobs.partitions import Lake, Refused, each_day
+from kestra_dagster.lake.jobs.raw_tables import Day
+
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(300)]
+
+OLD, NEW = "2025-02-28", "2025-03-02"
+"""A day of the first version of the raw schema, and one of the second."""
+
+
+def a_day(day: str = OLD, **more: Any) -> Day:
+    return Day(day, 4000, **more)
+
+
+@pytest.fixture(scope="module")
+def lake(spark, root: Path) -> Lake:
+    return Lake(spark, root.as_uri())
+
+
+@pytest.fixture(scope="module")
+def raw(lake: Lake) -> dict[str, Any]:
+    """Manifests of two published raw days, either side of the schema's evolution."""
+    manifests = {day: data_generator.generate(lake, a_day(day), f"raw{day}") for day in (OLD, NEW)}
+    for manifest in manifests.values():
+        lake.finish(manifest, True, 0.5)
+    return manifests
+
+
+@pytest.fixture(scope="module")
+def processed(lake: Lake, raw: dict[str, Any]) -> dict[str, Any]:
+    manifests = {day: Processing(lake, day, f"done{day}").run() for day in (OLD, NEW)}
+    for manifest in manifests.values():
+        lake.finish(manifest, True, 0.5)
+    return manifests
+
+
+def rows(lake: Lake, manifest: dict[str, Any], table: str) -> list[Any]:
+    return lake.read(manifest["tables"][table]["path"]).collect()
+
+
+def contents(lake: Lake, manifest: dict[str, Any], table: str) -> list[str]:
+    return sorted(str(row) for row in rows(lake, manifest, table))
+
+
+def test_a_day_passes_its_checks_before_and_after_the_schema_evolved(raw) -> None:
+    for manifest in raw.values():
+        assert [item for item in judge(manifest) if not item.passed] == []
+    old, new = (dict(raw[day]["tables"]["payments"]["columns"]) for day in (OLD, NEW))
+    assert set(old) - set(new) == {"amount"}
+    assert set(new) - set(old) == {"amount_cents"}
+
+
+def test_a_day_looks_real(lake: Lake, raw) -> None:
+    orders = rows(lake, raw[OLD], "orders")
+    times = {order["ordered_at"][:10].replace("/", "-") for order in orders}
+    per_customer = Counter(order["customer_id"] for order in orders).most_common()
+    repeated = [key for key, n in Counter(order["order_id"] for order in orders).items() if n > 1]
+    assert {"2025-02-25", "2025-02-26", "2025-02-27", "2025-02-28"} < times, "none came late"
+    assert "yesterday" in times, "no time is broken"
+    assert repeated, "none was sent twice"
+    assert sum(n for _, n in per_customer[:20]) > len(orders) * 0.2, "no customers stand out"
+    assert len({order["status"] for order in orders}) == 4
+    received = {}
+    for order in orders:
+        received.setdefault(order["order_id"], []).append(order["received_at"])
+    assert all(len(set(received[key])) == 2 for key in repeated), "repetitions come later"
+
+
+def test_the_same_seed_and_day_give_the_same_rows_and_others_do_not(lake: Lake, raw) -> None:
+    def made(day) -> list[str]:
+        return sorted(
+            str(row) for row in data_generator.MAKERS["payments"](lake.spark, day).collect()
+        )
+
+    lake.spark.conf.set("spark.sql.shuffle.partitions", "5")
+    again = made(a_day())
+    lake.spark.conf.set("spark.sql.shuffle.partitions", "2")
+    assert again == contents(lake, raw[OLD], "payments")
+    assert made(a_day(seed=8)) != again
+    assert made(a_day("2025-02-27")) != again
+
+
+def test_processed_days_pass_their_checks(processed) -> None:
+    for manifest in processed.values():
+        assert [item for item in judge(manifest) if not item.passed] == []
+        assert set(manifest["tables"]) == set(PROCESSED)
+
+
+def test_every_rule_finds_something_to_reject(processed) -> None:
+    reasons = {
+        reason
+        for manifest in processed.values()
+        for of_table in manifest["rejected"].values()
+        for reason in of_table
+    }
+    assert reasons >= {
+        "bad_amount",
+        "bad_price",
+        "bad_quantity",
+        "bad_time",
+        "missing_session",
+        "order_not_accepted",
+        "unknown_country",
+        "unknown_customer",
+        "unknown_event_type",
+        "unknown_product",
+    }
+
+
+def test_the_quarantine_keeps_the_rows_and_says_why(lake: Lake, processed) -> None:
+    kept = rows(lake, processed[NEW], "quarantine")
+    counted = Counter((row["source"], row["reason"]) for row in kept)
+    expected = {
+        (source, reason): number
+        for source, reasons in processed[NEW]["rejected"].items()
+        for reason, number in reasons.items()
+    }
+    assert counted == expected
+    bad_time = next(row for row in kept if row["reason"] == "bad_time")
+    assert json.loads(bad_time["record"])["received_at"]
+
+
+def test_sales_are_what_plain_python_makes_of_the_raw_rows(lake: Lake, raw, processed) -> None:
+    for day in (OLD, NEW):
+        expected = sales_by_hand({name: rows(lake, raw[day], name) for name in RAW})
+        sales = rows(lake, processed[day], "daily_sales")
+        found = {
+            (row["country"], row["category"], row["currency"], str(row["order_date"])): (
+                row["lines"],
+                row["units"],
+                row["revenue"],
+            )
+            for row in sales
+        }
+        assert found == expected
+
+
+def sales_by_hand(raw: dict[str, list[Any]]) -> dict[tuple, tuple]:
+    """Clean, deduplicate, check references and add up: the same as the job, in another way."""
+
+    def last(table: str, accepted: Any) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for row in sorted(filter(accepted, raw[table]), key=lambda row: row["received_at"]):
+            found[tuple(row[column] for column in RAW[table].key)] = row
+        return found
+
+    def price(text: str) -> Decimal | None:
+        try:
+            return Decimal(text.replace(",", "."))
+        except ArithmeticError:
+            return None
+
+    def country(row: Any) -> str:
+        return row["country"].strip().upper()
+
+    customers = last(
+        "customers",
+        lambda row: (
+            country(row) in {"DE", "FR", "NL", "GB", "US", "PL"} and row["registered_on"][0] == "2"
+        ),
+    )
+    products = last("products", lambda row: price(row["list_price"]))
+    orders = last(
+        "orders", lambda row: row["ordered_at"][0] == "2" and row["currency"].strip() != "???"
+    )
+    lines = last("order_lines", lambda row: row["quantity"] > 0 and price(row["unit_price"]))
+    sums: dict[tuple, tuple] = {}
+    for line in lines.values():
+        order = orders.get((line["order_id"],))
+        product = products.get((line["product_id"],))
+        customer = order and customers.get((order["customer_id"],))
+        if not (product and customer):
+            continue
+        key = (
+            country(customer),
+            product["category"],
+            order["currency"].strip().upper(),
+            order["ordered_at"][:10].replace("/", "-"),
+        )
+        number, units, revenue = sums.get(key, (0, 0, Decimal(0)))
+        amount = line["quantity"] * (price(line["unit_price"]) or 0)
+        sums[key] = (number + 1, units + line["quantity"], revenue + amount)
+    return sums
+
+
+def test_types_are_conformed_and_e_mail_addresses_are_not_in_clear(lake: Lake, processed) -> None:
+    customer = rows(lake, processed[NEW], "dim_customer")[0]
+    assert len(customer["email_hash"]) == 64
+    assert customer["country"] in {"DE", "FR", "NL", "GB", "US", "PL"}
+    assert "  " not in customer["full_name"]
+    assert {row["loyalty_tier"] for row in rows(lake, processed[OLD], "dim_customer")} == {"none"}
+    assert {row["channel"] for row in rows(lake, processed[NEW], "fct_orders")} == {
+        "web",
+        "app",
+        "phone",
+    }
+
+
+def test_a_day_processed_again_is_the_same_and_is_there_once(lake: Lake, processed) -> None:
+    again = Processing(lake, OLD, "again").run()
+    for table in PROCESSED:
+        assert contents(lake, again, table) == contents(lake, processed[OLD], table)
+    assert lake.published("processed", OLD)["version"] == f"done{OLD}"
+    lake.finish(again, True, 0.5)
+    assert lake.published("processed", OLD)["version"] == "again"
+
+
+def test_a_bad_day_is_written_but_not_published_and_goes_no_further(lake: Lake) -> None:
+    manifest = data_generator.generate(lake, a_day("2025-02-20", keyless_rate=0.02), "bad")
+    broken = {(item.table, item.check) for item in judge(manifest) if not item.passed}
+    assert broken == {(table, "no_null_keys") for table in RAW}
+    with pytest.raises(
+        Refused, match=r"raw of 2025-02-20 is not published: customers.no_null_keys"
+    ):
+        lake.finish(manifest, True, 0.5)
+    with pytest.raises(LookupError, match="raw of 2025-02-20 is not published"):
+        Processing(lake, "2025-02-20", "v")
+
+
+def test_one_failed_day_does_not_stop_the_others(capsys) -> None:
+    seen = []
+
+    def work(day: str) -> None:
+        seen.append(day)
+        if day == "b":
+            raise ValueError("no data")
+
+    with pytest.raises(RuntimeError, match="1 of 3 days failed: b; b: no data"):
+        each_day(["a", "b", "c"], work)
+    assert seen == ["a", "b", "c"]
+    assert "ValueError: no data" in capsys.readouterr().err
+
+
+def test_each_raw_table_has_a_fact() -> None:
+    assert set(FACT_OF) == set(RAW)
+    assert set(FACT_OF.values()) < set(PROCESSED)
