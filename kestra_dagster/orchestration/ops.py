@@ -54,7 +54,7 @@ def _compute(step: Step) -> Callable[..., Iterator[Any]]:
         forget = termination(context.run_id).on_cancel(
             lambda: execution.cancel.cancel("the run was terminated")
         )
-        log = StepLog(context)
+        log = StepLog(context, step.loop)
         try:
             outcome = run_step(step, StepRun(execution, step.key, tell=log.tell))
         finally:

@@ -7,7 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kestra_dagster.flow.model import Flow, Task
-from kestra_dagster.plan.model import OPEN, Gate, Group, Plan, Signal, Slot, Step, Term
+from kestra_dagster.plan.model import (
+    OPEN,
+    Gate,
+    Group,
+    LoopItem,
+    LoopPath,
+    Plan,
+    Signal,
+    Slot,
+    Step,
+    Term,
+)
+from kestra_dagster.plan.unrolled import MOST_STEPS, is_sequential, literal_items
 
 CORE_FLOW = "io.kestra.plugin.core.flow."
 BODIES = frozenset(
@@ -39,9 +51,12 @@ class Fragment:
     failure: Term
 
 
-def compile_flow(flow: Flow) -> Plan:
-    """Return the plan of a flow; a flow whose failures nobody listens to gets no end step."""
-    root = _Scope(prefix=())
+def compile_flow(flow: Flow, *, unroll: int = MOST_STEPS) -> Plan:
+    """Return the plan of a flow; a flow whose failures nobody listens to gets no end step.
+
+    Loops over values written in the flow become steps while they are at most `unroll`.
+    """
+    root = _Scope(prefix=(), unroll=unroll)
     fragment = root.scope(flow.tasks, flow.errors, flow.finally_, OPEN)
     members = fragment.members
     if _needs_end(flow):
@@ -100,13 +115,31 @@ class _Scope:
         prefix: tuple[str, ...],
         slots: tuple[Slot, ...] = (),
         joins: Counter[tuple[str, ...]] | None = None,
+        loop: LoopPath = (),
+        unroll: int = 0,
     ) -> None:
         self.prefix = prefix
         self.slots = slots
         self.joins = Counter() if joins is None else joins
+        self.loop = loop
+        self.unroll = unroll
+
+    def changed(
+        self,
+        prefix: tuple[str, ...] | None = None,
+        slots: tuple[Slot, ...] | None = None,
+        loop: LoopPath | None = None,
+    ) -> _Scope:
+        return _Scope(
+            self.prefix if prefix is None else prefix,
+            self.slots if slots is None else slots,
+            self.joins,
+            self.loop if loop is None else loop,
+            self.unroll,
+        )
 
     def inside(self, task: Task) -> _Scope:
-        return _Scope((*self.prefix, task.id), self.slots, self.joins)
+        return self.changed(prefix=(*self.prefix, task.id))
 
     def key(self, name: str) -> str:
         return "/".join((*self.prefix, name))
@@ -118,6 +151,7 @@ class _Scope:
             entry=entry,
             signals=tuple(signals),
             slots=self.slots,
+            loop=self.loop,
             **more,
         )
 
@@ -195,7 +229,7 @@ class _Scope:
         if not limit:
             return self
         slot = Slot("/".join(self.prefix), task.id, limit)
-        return _Scope(self.prefix, (*self.slots, slot), self.joins)
+        return self.changed(slots=(*self.slots, slot))
 
     def task(self, task: Task, entry: Gate) -> Fragment:
         if task.is_flowable:
@@ -237,23 +271,53 @@ class _Scope:
         kind = task.type.removeprefix(CORE_FLOW)
         if kind in ("If", "Switch"):
             return self.guard_branches(task, lambda: self.choice(task, entry))
-        if task.options.run_if is not None and task.type not in BODIES:
+        body = task.type in BODIES and self.items(task) is None
+        if task.options.run_if is not None and not body:
             return self.entered(task, entry)
         return self.guard_branches(task, lambda: self.plain(task, entry))
 
     def plain(self, task: Task, entry: Gate) -> Fragment:
         kind = task.type.removeprefix(CORE_FLOW)
-        if task.type in BODIES:
+        items = self.items(task)
+        if task.type in BODIES and items is None:
             return self.leaf(task, entry, "_body", kind="body")
         tasks = enabled(task.branches.get("tasks", ()))
-        if not tasks:
+        if not tasks or items == []:
             return self.leaf(task, entry, "_empty", kind="choice")
+        if items is not None:
+            return self.unrolled(task, tasks, items, entry)
         limit = int(getattr(task.spec, "concurrent", 0) or 0)
         if kind == "Parallel":
             return self.side_by_side(tasks, entry, limit)
         if kind == "Dag":
             return self.dag(task, tasks, entry, limit)
         return self.sequence(tasks, entry)
+
+    def items(self, task: Task) -> list[LoopItem] | None:
+        return literal_items(task, self.unroll) if self.unroll else None
+
+    def unrolled(
+        self, task: Task, tasks: tuple[Task, ...], items: list[LoopItem], entry: Gate
+    ) -> Fragment:
+        """Make every iteration a group of its own, one after another or side by side."""
+        members: tuple[Step | Group, ...] = ()
+        success: Gate = ()
+        failure: Term = frozenset()
+        gate = entry
+        for item in items:
+            name = f"{item.number}_{item.value}".replace("/", "_")[:60]
+            scope = self.changed(prefix=(*self.prefix, name), loop=(*self.loop, item))
+            if task.type == CORE_FLOW + "EachParallel":
+                fragment = scope.side_by_side(tasks, gate)
+            else:
+                fragment = scope.sequence(tasks, gate)
+            members += (Group(self.key(name), task, fragment.members),)
+            failure |= fragment.failure
+            if is_sequential(task):
+                gate = success = fragment.success
+            else:
+                success += fragment.success
+        return Fragment(members, success, failure)
 
     def entered(self, task: Task, entry: Gate) -> Fragment:
         """Put a step before a flowable that looks at its `runIf`."""

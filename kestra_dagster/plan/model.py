@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from kestra_dagster.flow.model import Flow, Task
 
@@ -38,6 +38,24 @@ class Slot:
     limit: int
 
 
+class LoopItem(NamedTuple):
+    """The iteration of one enclosing loop: which loop, the value as text, the number from 0.
+
+    Of a Loop (2.x) `value` is the number, since values may come twice; `item` and `key` are what
+    its tasks see, and are not recorded.
+    """
+
+    task_id: str
+    value: str
+    number: int
+    item: Any = None
+    key: str | None = None
+
+
+LoopPath = tuple[LoopItem, ...]
+"""The iterations a task runs in, outermost loop first."""
+
+
 StepKind = Literal["task", "choice", "body", "join", "end", "verdict"]
 
 
@@ -54,6 +72,7 @@ class Step:
 
     `key` is the path of task ids joined by "/", unique in the flow. `signals` are the names it may
     emit. `listened` says whether anything waits for its `failure`: if not, a failure is raised.
+    `loop` are the iterations of unrolled loops it stands in.
     """
 
     key: str
@@ -63,11 +82,12 @@ class Step:
     task: Task | None = None
     listened: bool = False
     slots: tuple[Slot, ...] = ()
+    loop: LoopPath = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A flowable that folds its steps: a nested graph in Dagster, nothing at run time."""
+    """A flowable, or an iteration of an unrolled loop: a nested graph in Dagster, nothing else."""
 
     key: str
     task: Task

@@ -13,10 +13,10 @@ from kestra_dagster.errors import KestraDagsterError, TaskFailed
 from kestra_dagster.flow.input_values import InputRejected
 from kestra_dagster.flow.inputs import output_value
 from kestra_dagster.flow.model import FlowOutput
+from kestra_dagster.plan.unrolled import text_of
 from kestra_dagster.runtime.bodies import Body, BodyEnd
 from kestra_dagster.runtime.host import ExecutionHost
 from kestra_dagster.runtime.iterations import iterate
-from kestra_dagster.runtime.loops import text_of
 from kestra_dagster.runtime.records import LoopItem, worst
 
 MOST_FETCHED = 1000

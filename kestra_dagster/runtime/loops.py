@@ -12,6 +12,7 @@ from kestra_dagster import expressions
 from kestra_dagster.errors import TaskFailed
 from kestra_dagster.plan.compile import CORE_FLOW, enabled
 from kestra_dagster.plan.model import Plan
+from kestra_dagster.plan.unrolled import text_of
 from kestra_dagster.runtime.bodies import Body, BodyEnd
 from kestra_dagster.runtime.iterations import iterate
 from kestra_dagster.runtime.records import LoopItem
@@ -83,13 +84,6 @@ def list_of(body: Body, prop: str) -> list[Any]:
     if not isinstance(values, list):
         raise TaskFailed(f"`{prop}` is not a list but `{text[:200]}`")
     return values
-
-
-def text_of(value: Any) -> str:
-    """Return a value of a loop as the text it is known by."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def loop_until(body: Body) -> BodyEnd:

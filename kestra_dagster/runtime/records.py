@@ -5,28 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
+
+from kestra_dagster.plan.model import LoopItem as LoopItem
+from kestra_dagster.plan.model import LoopPath as LoopPath
 
 TERMINAL = frozenset(("SUCCESS", "WARNING", "FAILED", "KILLED", "CANCELLED", "SKIPPED", "RETRIED"))
 WORST_FIRST = ("KILLED", "FAILED", "WARNING", "PAUSED")
-
-
-class LoopItem(NamedTuple):
-    """The iteration of one enclosing loop: which loop, the value as text, the number from 0.
-
-    Of a Loop (2.x) `value` is the number, since values may come twice; `item` and `key` are what
-    its tasks see, and are not recorded.
-    """
-
-    task_id: str
-    value: str
-    number: int
-    item: Any = None
-    key: str | None = None
-
-
-LoopPath = tuple[LoopItem, ...]
-"""The iterations a task runs in, outermost loop first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Outcome:
 def run_step(step: Step, at: StepRun, loop: LoopPath = ()) -> Outcome:
     """Run a step; a step of an execution that is ending emits nothing."""
     execution = at.execution
+    loop = (*loop, *step.loop)
     if step.kind == "join":
         return Outcome(("success",))
     if step.kind == "end":
