@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any
@@ -136,4 +137,7 @@ def url_decode(context: Context, value: Any) -> Any:
     """Decode text from a query."""
     if value is None:
         return None
-    return unquote_plus(string_of(value, "urldecode"), errors="replace")
+    text = string_of(value, "urldecode")
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        raise ExpressionError("`%` in an encoded text is followed by two hexadecimal digits")
+    return unquote_plus(text, errors="replace")

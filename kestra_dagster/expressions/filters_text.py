@@ -97,14 +97,22 @@ def nl2br(context: Context, value: Any) -> Any:
     return text.replace("\r\n", "<br />").replace("\n", "<br />")
 
 
+_FORMATS = {"n": "\n", "%": "%"}
+
+
 def format_(context: Context, value: Any) -> Any:
     """Resolve `%n` and `%%`; Pebble hands no arguments to this filter."""
     if value is None:
         return None
-    text = _text(context, value)
-    if re.search(r"%(?![n%])", text):
-        raise ExpressionError("`format` has no arguments to put into the text")
-    return text.replace("%n", "\n").replace("%%", "%")
+    def put(found: re.Match[str]) -> str:
+        if found.group(1) not in _FORMATS:
+            raise ExpressionError(
+                "`format` gets no values to put into the text, in Kestra either",
+                hint="put texts together with `~`",
+            )
+        return _FORMATS[found.group(1)]
+
+    return re.sub(r"%(.?)", put, _text(context, value), flags=re.DOTALL)
 
 
 def starts_with(context: Context, value: Any, prefix: Any = None) -> Any:
