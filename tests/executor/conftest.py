@@ -5,8 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus, JobDefinition, execute_job, instance_for_test
-from dagster._core.definitions.reconstruct import reconstructable
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    execute_job,
+    instance_for_test,
+    reconstructable,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,16 @@ class Outcome:
     def counts(self) -> Counter[tuple[str, str]]:
         return Counter((e.event_type_value, e.step_key) for e in self.events if e.step_key)
 
+    def started_before_any_ended(self, *prefixes: str) -> int:
+        """How many of the steps whose keys start so had started when the first of them ended."""
+        number = 0
+        for event in self.events:
+            if (event.step_key or "").startswith(prefixes):
+                if event.event_type_value == "STEP_SUCCESS":
+                    return number
+                number += event.event_type_value == "STEP_START"
+        return number
+
     def messages(self, step_key: str | None = None) -> list[str]:
         return [
             record.user_message
@@ -61,8 +76,9 @@ class Runner:
         self.instance = instance
 
     def __call__(self, job_function, **kwargs) -> Outcome:
-        with execute_job(reconstructable(job_function), self.instance, **kwargs) as result:
-            return Outcome(self.instance, result.run_id)
+        # not entered as a context manager: that makes the resources again
+        result = execute_job(reconstructable(job_function), self.instance, **kwargs)
+        return Outcome(self.instance, result.run_id)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +101,3 @@ def run_with_compute_logs(tmp_path) -> Iterator[Runner]:
     }
     with instance_for_test(overrides={"compute_logs": compute_logs}) as made:
         yield Runner(made)
-
-
-__all__ = ["JobDefinition", "Outcome", "Runner"]
