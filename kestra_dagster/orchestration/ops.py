@@ -21,6 +21,7 @@ _NOTHING_OUT = dg.Out(dg.Nothing, is_required=False)
 _JOIN_TEXT = {
     "join": "Waits for all of the tasks before it.",
     "end": "Settles the execution: its final state and the flow's outputs.",
+    "listener": "Looks at the conditions of a listener.",
     "verdict": "Fails the run if the execution failed.",
 }
 
@@ -54,7 +55,7 @@ def _compute(step: Step) -> Callable[..., Iterator[Any]]:
         forget = termination(context.run_id).on_cancel(
             lambda: execution.cancel.cancel("the run was terminated")
         )
-        log = StepLog(context, step.loop)
+        log = StepLog(context, step)
         try:
             outcome = run_step(step, StepRun(execution, step.key, tell=log.tell))
         finally:

@@ -9,7 +9,6 @@ import dagster as dg
 
 from kestra_dagster.runtime.context import LogLine
 from kestra_dagster.runtime.events import Event, Logged, TaskEnded, TaskRetrying
-from kestra_dagster.runtime.records import LoopPath
 
 LEVELS = {"TRACE": "debug", "DEBUG": "debug", "INFO": "info", "WARN": "warning", "ERROR": "error"}
 DIRECT_LINES = 100
@@ -25,8 +24,9 @@ class StepLog:
     the others are gathered: one message a second holds them all, each with its iteration.
     """
 
-    def __init__(self, context: dg.OpExecutionContext, loop: LoopPath = ()) -> None:
-        self._loop = loop
+    def __init__(self, context: dg.OpExecutionContext, step: Step) -> None:
+        self._iterates = step.kind == "body"
+        self._loop = step.loop
         self._log = context.log
         self._lock = threading.RLock()
         self._left = DIRECT_LINES
@@ -37,13 +37,13 @@ class StepLog:
         """Log an event, if it is one a person wants to read."""
         if isinstance(event, Logged):
             line = event.line
-            of_loop = line.value is not None and not self._loop
+            of_loop = self._iterates and line.value is not None
             self._write(LEVELS.get(line.level, "info"), _text(line), of_loop)
         elif isinstance(event, TaskRetrying):
             run = event.run
             text = f"{run.id}: attempt {run.attempts} failed, next one in {event.delay:g} s"
-            self._write("warning", text, bool(run.loop))
-        elif isinstance(event, TaskEnded) and event.run.loop != self._loop:
+            self._write("warning", text, self._iterates and bool(run.loop))
+        elif isinstance(event, TaskEnded) and self._iterates and event.run.loop != self._loop:
             run = event.run
             self._write("info", f"{run.id} ended {run.state} after {run.seconds:.2f} s", True)
 

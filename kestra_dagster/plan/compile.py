@@ -22,6 +22,7 @@ from kestra_dagster.plan.model import (
 from kestra_dagster.plan.unrolled import MOST_STEPS, is_sequential, literal_items
 
 CORE_FLOW = "io.kestra.plugin.core.flow."
+_EXIT_TASK = "io.kestra.plugin.core.execution.Exit"
 BODIES = frozenset(
     CORE_FLOW + name
     for name in (
@@ -38,6 +39,8 @@ BODIES = frozenset(
 )
 """Flowables whose children run inside one step: what runs, or when, is known only at run time."""
 
+EXIT = "exit"
+"""The signal of a step in which an `execution.Exit` ended the execution."""
 END = "_end"
 VERDICT = "_verdict"
 
@@ -62,17 +65,30 @@ def compile_flow(flow: Flow, *, unroll: int = MOST_STEPS) -> Plan:
     if _needs_end(flow):
         ended, joins = root.ended(fragment)
         members += joins
+        exits = [step for step in Plan(flow, members).steps() if EXIT in step.signals]
+        ended |= {Signal(step.key, EXIT) for step in exits}
         end = root.step(END, "end", (ended,) if ended else OPEN, ("success",))
-        members += (end,)
-        if enabled(flow.after_execution):
-            members += _after_execution(root, flow.after_execution, end)
+        members += (end, *_after_the_end(root, flow, end))
     return _mark_listened(Plan(flow=flow, members=members))
 
 
-def _after_execution(root: _Scope, tasks: Sequence[Task], end: Step) -> tuple[Step | Group, ...]:
-    after = root.sequence(enabled(tasks), (frozenset({Signal(end.key, "success")}),))
-    ended, joins = root.ended(after)
-    return (*after.members, *joins, root.step(VERDICT, "verdict", (ended,), ("success",)))
+def _after_the_end(root: _Scope, flow: Flow, end: Step) -> tuple[Step | Group, ...]:
+    """Return what runs once the execution has its state: nothing of it changes that."""
+    members: tuple[Step | Group, ...] = ()
+    last: Term = frozenset({Signal(end.key, "success")})
+    if enabled(flow.after_execution):
+        after = root.sequence(enabled(flow.after_execution), (last,))
+        last, joins = root.ended(after)
+        members += (*after.members, *joins)
+    for index, listener in enumerate(flow.listeners):
+        step = root.step(f"_listener{index + 1}", "listener", (last,), ("run", "skip"), index=index)
+        heard = root.sequence(enabled(listener.tasks), (frozenset({Signal(step.key, "run")}),))
+        last, joins = root.ended(heard)
+        last |= {Signal(step.key, "skip")}
+        members += (step, *heard.members, *joins)
+    if members:
+        members += (root.step(VERDICT, "verdict", (last,), ("success",)),)
+    return members
 
 
 def compile_body(flow: Flow, tasks: Sequence[Task], prefix: str) -> Plan:
@@ -91,8 +107,12 @@ def _needs_end(flow: Flow) -> bool:
     return (
         bool(listens or flow.sla or flow.listeners)
         or not enabled(flow.tasks)
-        or any(_listens(task) for task in flow.walk())
+        or any(_listens(task) or task.type == _EXIT_TASK for task in flow.walk())
     )
+
+
+def _may_exit(task: Task) -> bool:
+    return any(inner.type == _EXIT_TASK for inner in task.walk())
 
 
 def _listens(task: Task) -> bool:
@@ -242,7 +262,8 @@ class _Scope:
         return self.leaf(task, entry, task.id)
 
     def leaf(self, task: Task, entry: Gate, name: str, kind: str = "task") -> Fragment:
-        step = self.step(name, kind, entry, ("success", "failure"), task=task)
+        signals = ("success", "failure", *((EXIT,) if _may_exit(task) else ()))
+        step = self.step(name, kind, entry, signals, task=task)
         return Fragment(
             (step,),
             (frozenset({Signal(step.key, "success")}),),

@@ -56,7 +56,7 @@ LoopPath = tuple[LoopItem, ...]
 """The iterations a task runs in, outermost loop first."""
 
 
-StepKind = Literal["task", "choice", "body", "join", "end", "verdict"]
+StepKind = Literal["task", "choice", "body", "join", "end", "listener", "verdict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ class Step:
     - body: a flowable whose children are known only at run time, run by the in-step interpreter
     - join: nothing; emits `success`, so that an AND becomes one signal
     - end: settles the execution (state, flow outputs), raises if it failed and nothing follows
-    - verdict: after `afterExecution`, raises if the execution failed
+    - listener: the conditions of the listener number `index` of the flow
+    - verdict: after `afterExecution` and the listeners, raises if the execution failed
 
     `key` is the path of task ids joined by "/", unique in the flow. `signals` are the names it may
     emit. `listened` says whether anything waits for its `failure`: if not, a failure is raised.
@@ -83,6 +84,7 @@ class Step:
     listened: bool = False
     slots: tuple[Slot, ...] = ()
     loop: LoopPath = ()
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

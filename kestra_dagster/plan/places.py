@@ -51,6 +51,9 @@ def places(flow: Flow) -> Mapping[str, Place]:
     for branch, tasks in roots.items():
         for task in tasks:
             _visit(task, (), branch, found)
+    for listener in flow.listeners:
+        for task in listener.tasks:
+            _visit(task, (), "listeners", found)
     return found
 
 

@@ -10,7 +10,7 @@ from kestra_dagster.plan.compile import BODIES, CORE_FLOW
 from kestra_dagster.plan.places import Place
 from kestra_dagster.runtime.records import TaskRun
 
-HANDLERS = ("errors", "finally", "afterExecution")
+HANDLERS = ("errors", "finally", "afterExecution", "listeners")
 """Branches whose runs are forgotten when an execution goes on: they may have to run again."""
 
 

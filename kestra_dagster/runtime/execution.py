@@ -97,6 +97,8 @@ class Execution:
         self.error: str | None = None
         self.whole = False
         """Whether every step runs through this object, so that it can settle the execution."""
+        self.refused = False
+        """Whether it ends before anything of it runs."""
         self.refusal: str | None = None
         """Why a check on its inputs fails the execution before anything runs."""
         self.killed_as: ExitState = "KILLED"
@@ -284,6 +286,7 @@ class Execution:
     def refuse(self, state: ExitState, reason: str) -> None:
         """End the execution before anything of it ran."""
         self.error = reason
+        self.refused = True
         self.note("WARN" if state == "CANCELLED" else "ERROR", reason)
         self.exit(state)
 

@@ -18,7 +18,7 @@ from kestra_dagster.runtime.records_json import from_line, to_line
 
 KEPT = frozenset(("SUCCESS", "WARNING", "SKIPPED"))
 """States of a run that a continued execution does not run again."""
-UNCOUNTED = ("errors", "afterExecution")
+UNCOUNTED = ("errors", "afterExecution", "listeners")
 """Branches whose states never reach their parent."""
 
 

@@ -9,7 +9,7 @@ from kestra_dagster.errors import KestraDagsterError, TaskFailed
 from kestra_dagster.expressions import ExpressionError
 from kestra_dagster.flow.model import Task
 from kestra_dagster.flow.properties import scalar_text
-from kestra_dagster.plan.compile import CORE_FLOW, branch_signals
+from kestra_dagster.plan.compile import CORE_FLOW, EXIT, branch_signals
 from kestra_dagster.plan.model import Step
 from kestra_dagster.runtime.body_step import run_body
 from kestra_dagster.runtime.events import TaskStarted
@@ -39,10 +39,13 @@ def run_step(step: Step, at: StepRun, loop: LoopPath = ()) -> Outcome:
         return Outcome(("success",))
     if step.kind == "end":
         return _end(step, at)
+    if step.kind == "listener":
+        return _listen(step, at)
     if step.kind == "verdict":
         return _verdict(at)
-    if execution.ending:
-        return Outcome(())
+    if execution.ending and not execution.ended:
+        refused = execution.refused and execution.exit_state == "FAILED"
+        return Outcome((), error=ExecutionFailed(execution.failure()) if refused else None)
     task = step.task
     assert task is not None
     kept = execution.kept(task, loop)
@@ -51,8 +54,8 @@ def run_step(step: Step, at: StepRun, loop: LoopPath = ()) -> Outcome:
     if step.kind == "choice":
         return _choice(step, task, at, loop)
     if step.kind == "body":
-        return _of_run(run_body(step, task, at, loop, _emitted), at)
-    return _of_run(run_task(task, at, loop), at)
+        return _of_run(step, run_body(step, task, at, loop, _emitted), at)
+    return _of_run(step, run_task(task, at, loop), at)
 
 
 def _kept_signal(step: Step, task: Task, run: TaskRun) -> str:
@@ -74,12 +77,16 @@ def _emitted(step: Step, at: StepRun, loop: LoopPath) -> tuple[str, ...]:
     return run_step(step, at, loop).signals
 
 
-def _of_run(run: TaskRun, at: StepRun) -> Outcome:
+def _of_run(step: Step, run: TaskRun, at: StepRun) -> Outcome:
+    execution = at.execution
     if run.state in ("FAILED", "KILLED"):
         error = TaskFailed(run.error or f"task `{run.task_id}` ended {run.state}")
         return Outcome(("failure",) if run.state == "FAILED" else (), run, error)
-    if at.execution.exit_state is not None:
-        return Outcome((), run)
+    if run.state == "RETRIED":
+        why = f"{run.error}; a new execution follows in {execution.retry_in:g} s"
+        return Outcome((), run, TaskFailed(why))
+    if execution.exit_state is not None and not execution.ended:
+        return Outcome((EXIT,) if EXIT in step.signals else (), run)
     return Outcome(("success",), run)
 
 
@@ -140,9 +147,41 @@ def _rendered(prop: str, task: Task, at: StepRun, run: TaskRun) -> str:
 def _end(step: Step, at: StepRun) -> Outcome:
     execution = at.execution
     state = execution.settle()
-    if state in ("FAILED", "KILLED") and not execution.flow.after_execution:
+    more = execution.flow.after_execution or execution.flow.listeners
+    if state in ("FAILED", "KILLED") and not more:
         return Outcome(("success",), error=ExecutionFailed(execution.failure()))
     return Outcome(("success",))
+
+
+def _listen(step: Step, at: StepRun) -> Outcome:
+    from kestra_dagster.triggers.conditions import ConditionContext, ExecutionFacts, all_hold
+
+    execution = at.execution
+    facts = ExecutionFacts(
+        id=execution.id,
+        namespace=execution.flow.namespace,
+        flow_id=execution.flow.id,
+        state=execution.state,
+        labels=execution.labels,
+        outputs=execution.outputs,
+        attempts=tuple(
+            tuple(attempt.state for attempt in run.history) for run in execution.ledger.task_runs()
+        ),
+        revision=execution.flow.revision,
+    )
+    context = ConditionContext(
+        execution.flow.namespace,
+        execution.flow.id,
+        execution.variables(),
+        ExecutionHost(execution),
+        facts,
+    )
+    try:
+        heard = all_hold(execution.flow.listeners[step.index].conditions, context)
+    except KestraDagsterError as error:
+        execution.note("ERROR", f"the conditions of a listener cannot be evaluated: {error}")
+        heard = False
+    return Outcome(("run" if heard else "skip",))
 
 
 def _verdict(at: StepRun) -> Outcome:
