@@ -69,6 +69,7 @@ class Budget:
                 hint="write large texts to a file in a task",
             )
         if length > 10_000:
+            self.spend(length >> 8)
             self.check()
 
     def items(self, count: int) -> None:

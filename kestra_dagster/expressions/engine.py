@@ -15,12 +15,17 @@ from kestra_dagster.expressions.text import print_text
 from kestra_dagster.expressions.values import BigInteger, Entry, Float, Long, is_list, is_map
 
 _CACHED_TEMPLATES = 1000
+_LONGEST_CACHED = 100_000
 
 
 @lru_cache(_CACHED_TEMPLATES)
+def _cached(source: str) -> Template:
+    return Template(source)
+
+
 def parse(source: str) -> Template:
     """Return the compiled template; raise ExpressionSyntaxError at the first fault."""
-    return Template(source)
+    return _cached(source) if len(source) <= _LONGEST_CACHED else Template(source)
 
 
 def render(

@@ -142,7 +142,6 @@ class UndefinedVariable(ExpressionError):
             return None
         return "write `?? 'a default'` after it if it may be absent"
 
-
     def __str__(self) -> str:
         if self.offset is None:
             return super().__str__()

@@ -100,7 +100,12 @@ def _sorted(context: Context, value: Any, name: str) -> list[Any]:
         return sorted(items)
     if None in items:
         raise ExpressionError(f"`{name}` cannot order null")
-    return sorted(items, key=cmp_to_key(lambda left, right: compare(left, right) or 0))
+
+    def order(left: Any, right: Any) -> int:
+        context.budget.spend()
+        return compare(left, right) or 0
+
+    return sorted(items, key=cmp_to_key(order))
 
 
 def slice_(context: Context, value: Any, fromIndex: Any = None, toIndex: Any = None) -> Any:

@@ -11,7 +11,7 @@ from urllib.parse import quote_plus, unquote_plus
 
 from kestra_dagster.expressions.context import Context
 from kestra_dagster.expressions.errors import ExpressionError
-from kestra_dagster.expressions.filters_text import string_of
+from kestra_dagster.expressions.filters_text import modest, string_of
 from kestra_dagster.expressions.numbers import parse_number
 from kestra_dagster.expressions.text import json_text
 from kestra_dagster.expressions.values import class_name, rank, type_word
@@ -127,8 +127,7 @@ def url_encode(context: Context, value: Any) -> Any:
     """Encode text for a query (blanks become `+`), as Java's URLEncoder."""
     if value is None:
         return None
-    text = string_of(value, "urlencode")
-    context.budget.text(3 * len(text))
+    text = modest(string_of(value, "urlencode"), "urlencode")
     encoded = quote_plus(text, safe="*", encoding="utf-8", errors="replace")
     return encoded.replace("~", "%7E")
 
@@ -137,7 +136,7 @@ def url_decode(context: Context, value: Any) -> Any:
     """Decode text from a query."""
     if value is None:
         return None
-    text = string_of(value, "urldecode")
+    text = modest(string_of(value, "urldecode"), "urldecode")
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
         raise ExpressionError("`%` in an encoded text is followed by two hexadecimal digits")
     return unquote_plus(text, errors="replace")

@@ -22,7 +22,7 @@ from kestra_dagster.expressions.java_time import (
     zone_id,
     zone_of,
 )
-from kestra_dagster.expressions.values import Long, rank, type_word
+from kestra_dagster.expressions.values import Long, rank, type_word, whole_number
 
 _PATTERNS = {
     "iso": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
@@ -120,14 +120,15 @@ def to_moment(value: Any, zone: tzinfo, existing_format: str | None, locale: str
 
 
 def _epoch(value: Any, zone: tzinfo) -> Moment:
-    if isinstance(value, float) or value != int(value):
+    seconds = None if isinstance(value, float) else whole_number(value)
+    if seconds is None:
         raise ExpressionError("a date in numbers is whole seconds since 1970")
     try:
         start = datetime(1970, 1, 1, tzinfo=timezone.utc)
-        return Moment((start + timedelta(seconds=int(value))).astimezone(zone))
+        return Moment((start + timedelta(seconds=seconds)).astimezone(zone))
     except OverflowError:
         raise ExpressionError(
-            f"{int(value)} seconds since 1970 is no date", hint="milliseconds? divide by 1000"
+            f"{seconds} seconds since 1970 is no date", hint="milliseconds? divide by 1000"
         ) from None
 
 
@@ -231,7 +232,8 @@ def date_add(
     """Add an amount of a unit to a date and write it."""
     if value is None:
         return None
-    if not rank(amount) or isinstance(amount, float) or amount != int(amount):
+    count = None if isinstance(amount, float) else whole_number(amount)
+    if count is None:
         raise ExpressionError(f"`dateAdd` needs a whole number, not {type_word(amount)}")
     if unit not in UNITS:
         raise ExpressionError(
@@ -239,7 +241,7 @@ def date_add(
         )
     zone, existing, language = _arguments(context, timeZone, existingFormat, locale)
     moment = to_moment(value, zone, existing, language)
-    return _written(plus(moment, int(amount), unit), zone, format, language)
+    return _written(plus(moment, count, unit), zone, format, language)
 
 
 def _moment(context: Context, value: Any, time_zone: Any, existing_format: Any) -> Moment:

@@ -9,9 +9,11 @@ from typing import Any
 
 from kestra_dagster.expressions import regexes
 from kestra_dagster.expressions.context import Context
-from kestra_dagster.expressions.errors import ExpressionError
+from kestra_dagster.expressions.errors import ExpressionError, ExpressionLimitError
 from kestra_dagster.expressions.text import java_text
 from kestra_dagster.expressions.values import is_list, is_map, rank, type_word
+
+_MOST_MODEST = 1_000_000
 
 
 def string_of(value: Any, name: str) -> str:
@@ -19,6 +21,16 @@ def string_of(value: Any, name: str) -> str:
     if isinstance(value, str):
         return value
     raise ExpressionError(f"`{name}` needs a string, not {type_word(value)}")
+
+
+def modest(text: str, name: str) -> str:
+    """Return a text, unless it is too long for a filter that looks at every character."""
+    if len(text) > _MOST_MODEST:
+        raise ExpressionLimitError(
+            f"`{name}` takes at most {_MOST_MODEST} characters, not {len(text)}",
+            hint="do it in a task, with a file",
+        )
+    return text
 
 
 def _text(context: Context, value: Any) -> str:
@@ -67,7 +79,8 @@ def title(context: Context, value: Any) -> Any:
     """Make the first letter of every word a capital, leave the rest."""
     if value is None:
         return None
-    return re.sub(r"\S+", lambda word: word[0][:1].title() + word[0][1:], string_of(value, "title"))
+    text = modest(string_of(value, "title"), "title")
+    return re.sub(r"\S+", lambda word: word[0][:1].title() + word[0][1:], text)
 
 
 def abbreviate(context: Context, value: Any, length: Any = None) -> Any:
@@ -104,6 +117,7 @@ def format_(context: Context, value: Any) -> Any:
     """Resolve `%n` and `%%`; Pebble hands no arguments to this filter."""
     if value is None:
         return None
+
     def put(found: re.Match[str]) -> str:
         if found.group(1) not in _FORMATS:
             raise ExpressionError(
@@ -112,7 +126,7 @@ def format_(context: Context, value: Any) -> Any:
             )
         return _FORMATS[found.group(1)]
 
-    return re.sub(r"%(.?)", put, _text(context, value), flags=re.DOTALL)
+    return re.sub(r"%(.?)", put, modest(_text(context, value), "format"), flags=re.DOTALL)
 
 
 def starts_with(context: Context, value: Any, prefix: Any = None) -> Any:
@@ -251,7 +265,7 @@ def slugify(context: Context, value: Any) -> Any:
     """Return small letters, digits and single dashes."""
     if value is None:
         return None
-    text = re.sub(r"[ \t\n\x0b\f\r]", "-", _text(context, value))
+    text = re.sub(r"[ \t\n\x0b\f\r]", "-", modest(_text(context, value), "slugify"))
     text = re.sub(r"[^A-Za-z0-9_-]", "", unicodedata.normalize("NFD", text))
     text = re.sub(r"-+", "-", text.replace("_", "-"))
     return text.removeprefix("-").removesuffix("-").lower()

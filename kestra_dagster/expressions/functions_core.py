@@ -120,7 +120,7 @@ def from_yaml(context: Context, yaml: Any = OMITTED) -> Any:
     """Read a YAML document."""
     from kestra_dagster.expressions.yaml_text import parse_yaml
 
-    return parse_yaml(text_argument(yaml, "yaml", "yaml"))
+    return parse_yaml(text_argument(yaml, "yaml", "yaml"), context.budget)
 
 
 def _extreme(wanted: int, candidates: tuple[Any, ...]) -> Any:

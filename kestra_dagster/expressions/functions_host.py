@@ -10,7 +10,7 @@ from kestra_dagster.expressions.errors import ExpressionError
 from kestra_dagster.expressions.functions_core import OMITTED, flag, needed, text_argument
 from kestra_dagster.expressions.host import Host
 from kestra_dagster.expressions.text import json_text, scalar_text
-from kestra_dagster.expressions.values import is_list, is_map, rank, type_word
+from kestra_dagster.expressions.values import is_list, is_map, type_word, whole_number
 
 
 def _host(context: Context, function: str) -> Host:
@@ -71,8 +71,9 @@ def _path(value: Any, function: str) -> str:
 def _revision(value: Any, function: str) -> int | None:
     if value is None:
         return None
-    if rank(value) and value == int(value):
-        return int(value)
+    number = whole_number(value)
+    if number is not None:
+        return number
     raise ExpressionError(f"`{function}()` needs a number as `revision`, not {type_word(value)}")
 
 

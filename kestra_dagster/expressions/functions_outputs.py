@@ -7,7 +7,7 @@ from typing import Any
 from kestra_dagster.expressions.context import Context
 from kestra_dagster.expressions.errors import ExpressionError
 from kestra_dagster.expressions.functions_core import OMITTED, needed, text_argument
-from kestra_dagster.expressions.values import is_list, is_map, rank, type_word
+from kestra_dagster.expressions.values import is_list, is_map, type_word, whole_number
 
 
 def _part(value: Any, key: Any) -> Any:
@@ -48,8 +48,8 @@ def parent_output(context: Context, index: Any = OMITTED) -> Any:
     parents = _parents(context)
     if index is OMITTED:
         parent = context.value("parent")
-    elif rank(index) and index == int(index) and 0 <= index < len(parents):
-        parent = parents[::-1][int(index)]
+    elif (place := whole_number(index)) is not None and 0 <= place < len(parents):
+        parent = parents[::-1][place]
     else:
         raise ExpressionError(f"`parentOutput()` needs an index below {len(parents)}")
     if not is_map(parent):
@@ -88,10 +88,9 @@ def iteration_output(context: Context, taskId: Any = None, iteration: Any = None
 
 
 def _iteration(value: Any) -> int:
-    try:
-        index = int(value)
-    except (TypeError, ValueError):
-        raise ExpressionError(f"`iteration` is a whole number, not {type_word(value)}") from None
+    index = int(value) if isinstance(value, str) and value.isdecimal() else whole_number(value)
+    if index is None:
+        raise ExpressionError(f"`iteration` is a whole number, not {type_word(value)}")
     if index < 0:
         raise ExpressionError("there is no iteration before the first")
     return index

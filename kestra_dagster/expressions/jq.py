@@ -19,6 +19,7 @@ from kestra_dagster.expressions.context import MAX_ITEMS, Budget
 from kestra_dagster.expressions.errors import ExpressionError, ExpressionLimitError
 
 _MAX_PROGRAM = 10_000
+_MAX_INPUT = 4_000_000
 _SIMPLE = re.compile(
     r"\s*(?:(?:\.(?:[A-Za-z_]\w*|\"[^\"\\]*\")?|\[\s*(?:\"[^\"\\]*\"|-?\d{1,6})?\s*\]|\||,"
     r"|keys|length|first|last|add|sort|unique|reverse|type|not|tostring|tonumber|values)\s*)+"
@@ -33,6 +34,10 @@ def run_jq(program: str, text: str, budget: Budget) -> list[Any]:
     """Run a program on JSON text and return the list of its results."""
     if len(program) > _MAX_PROGRAM:
         raise ExpressionLimitError(f"the jq program is longer than {_MAX_PROGRAM} characters")
+    if len(text) > _MAX_INPUT:
+        raise ExpressionLimitError(
+            f"the input of jq is longer than {_MAX_INPUT} characters", hint="use jq in a task"
+        )
     if _IMPORTS.search(program):
         raise ExpressionError("a jq program in an expression cannot import modules")
     simple = _SIMPLE.fullmatch(program) and program.count("[") < 4 and program.count(",") < 6

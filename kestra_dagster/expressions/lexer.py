@@ -62,6 +62,7 @@ class _Lexer:
         self.source = source
         self.position = 0
         self.tokens: list[Token] = []
+        self.last_raw = source.rfind("endraw")
         self.trim_next = False
 
     def run(self) -> list[Token]:
@@ -90,7 +91,10 @@ class _Lexer:
             return
         opened = found.group()
         self.position = found.end()
-        if opened == "{%" and (raw := RAW.match(self.source, found.start())):
+        raw = None
+        if opened == "{%" and found.start() < self.last_raw:
+            raw = RAW.match(self.source, found.start())
+        if raw:
             self.text(text + raw.group(), start)
             self.position = raw.end()
             return

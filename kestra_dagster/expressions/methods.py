@@ -22,6 +22,7 @@ from kestra_dagster.expressions.values import (
     is_list,
     is_map,
     rank,
+    whole_number,
 )
 
 Method = Callable[..., Any]
@@ -60,8 +61,9 @@ def _table(value: Any) -> Mapping[tuple[str, int], Method]:
 
 def whole(value: Any) -> int:
     """Return an argument that has to be a whole number."""
-    if rank(value) and value == int(value):
-        return int(value)
+    number = whole_number(value)
+    if number is not None:
+        return number
     raise ExpressionError(f"a whole number is needed, not `{java_text(value)[:40]}`")
 
 
@@ -267,7 +269,7 @@ _ENTRY: dict[tuple[str, int], Method] = {
 def _to_int(value: Any, bits: int) -> int:
     """Convert as Java narrows: floats are cut and bounded, whole numbers lose their upper bits."""
     high = 1 << (bits - 1)
-    if isinstance(value, float):
+    if not isinstance(value, int):
         if value != value:
             return 0
         return int(max(-high, min(high - 1, value)))

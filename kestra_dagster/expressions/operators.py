@@ -32,7 +32,7 @@ from kestra_dagster.expressions.values import (
 
 _DECIMAL128 = DecimalContext(prec=34)
 _EXACT = DecimalContext(prec=1000)
-_MAX_BITS = 20_000
+_MAX_BITS = 10_000
 
 
 def add(left: Any, right: Any, budget: Budget) -> Any:
@@ -305,17 +305,24 @@ def truth(value: Any, where: str) -> bool:
     raise ExpressionError(f"{where} needs a boolean, not {type_word(value)}", hint=hint)
 
 
+def _cut(number: Any) -> int:
+    """Drop the fraction of a number."""
+    if number != number or not abs(number) < 1 << 63:
+        raise ExpressionError("the numbers of a range have to fit in 64 bits")
+    return int(number)
+
+
 def span(start: Any, end: Any, step: Any, budget: Budget) -> list[Any]:
     """Build the list of `range` and `..`: whole numbers or characters, both ends included."""
     if step is None:
         step = 1
     if not rank(step):
         raise ExpressionError(f"the increment of a range is a number, not {type_word(step)}")
-    increment = int(step)
+    increment = _cut(step)
     if not increment:
         raise ExpressionError("the increment of a range cannot be 0")
     if rank(start) and rank(end):
-        first, last = int(start), int(end)
+        first, last = _cut(start), _cut(end)
         convert: Callable[[int], Any] = Long
     elif isinstance(start, str) and isinstance(end, str) and len(start) == len(end) == 1:
         first, last = ord(start), ord(end)

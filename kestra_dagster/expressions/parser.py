@@ -165,11 +165,11 @@ class ExpressionParser:
             return self.test(left, operator == "is not")
         right = self.expression(precedence + 1)
         if operator in ("~", "and", "or"):
-            if isinstance(left, Chain) and left.operator == operator:
-                operands = (*left.operands, right)
-            else:
-                operands = (left, right)
-            return self.built(Chain(operator, operands, token.offset), *operands)
+            operands = [left, right]
+            while self.at("operator", operator):
+                self.next()
+                operands.append(self.expression(precedence + 1))
+            return self.built(Chain(operator, tuple(operands), token.offset), *operands)
         if operator == "equals":
             operator = "=="
         return self.built(Binary(operator, left, right, token.offset), left, right)

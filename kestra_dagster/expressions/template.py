@@ -26,7 +26,14 @@ from kestra_dagster.expressions.nodes import (
 from kestra_dagster.expressions.operators import truth
 from kestra_dagster.expressions.tags import parse_template
 from kestra_dagster.expressions.text import print_text
-from kestra_dagster.expressions.values import Entry, LoopState, is_collection, is_map, type_word
+from kestra_dagster.expressions.values import (
+    Entry,
+    LoopState,
+    is_collection,
+    is_map,
+    rank,
+    type_word,
+)
 
 Do = Callable[[Context, list[Any]], None]
 """A statement: appends the values it prints."""
@@ -99,7 +106,7 @@ class Template:
                 part = parts[0]
                 return strip_raw(part) if isinstance(part, str) else part
             for part in parts:
-                if is_map(part) or is_collection(part) or isinstance(part, Entry):
+                if not (isinstance(part, (str, bool)) or rank(part)):
                     raise ExpressionError(
                         f"{type_word(part)} cannot be put together with other text",
                         hint="let `{{ }}` stand alone, or print it with `| toJson`",
@@ -126,7 +133,13 @@ def joined(parts: list[Any], context: Context) -> str:
 
 def strip_raw(text: str) -> str:
     """Take away the markers of `raw` blocks."""
-    return RAW.sub(lambda found: found.group(1), text) if "endraw" in text else text
+    last = text.rfind("endraw")
+    if last < 0:
+        return text
+    end = text.find("%}", last) + 2
+    if end < 2:
+        end = len(text)
+    return RAW.sub(lambda found: found.group(1), text[:end]) + text[end:]
 
 
 def _bound_names(body: Body) -> Iterator[str]:
@@ -226,16 +239,14 @@ class _TemplateCompiler(Compiler):
                 for do in otherwise:
                     do(context, out)
                 return
-            state = LoopState(len(items))
-            scope: dict[str, Any] = {"loop": state}
+            length = len(items)
+            scope: dict[str, Any] = {}
             context.scopes.append(scope)
             budget = context.budget
             try:
                 for index, item in enumerate(items):
                     budget.spend()
-                    state.index, state.first = index, index == 0
-                    state.last = index == state.length - 1
-                    scope["loop"], scope[name] = state, item
+                    scope["loop"], scope[name] = LoopState(length, index), item
                     for do in body:
                         do(context, out)
             except ExpressionLimitError as error:

@@ -14,6 +14,8 @@ from kestra_dagster.expressions.numbers import double_text, float_text
 from kestra_dagster.expressions.values import Entry, Float, LoopState, is_list, is_map
 
 _MAX_DEPTH = 100
+_MAX_BITS = 13_000
+"""Python refuses to write more than 4300 digits."""
 
 
 def print_text(value: Any, budget: Budget | None = None) -> str:
@@ -56,6 +58,8 @@ def scalar_text(value: Any) -> str:
     if isinstance(value, Enum):
         return str(value.value)
     if isinstance(value, int):
+        if value.bit_length() > _MAX_BITS:
+            raise ExpressionLimitError("the number has too many digits to write")
         return int.__repr__(value)
     if isinstance(value, float):
         return float_text(value) if isinstance(value, Float) else double_text(value)

@@ -55,11 +55,11 @@ class LoopState:
 
     __slots__ = ("first", "index", "last", "length")
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, index: int) -> None:
         self.length = length
-        self.index = 0
-        self.first = True
-        self.last = length == 1
+        self.index = index
+        self.first = index == 0
+        self.last = index == length - 1
 
     @property
     def revindex(self) -> int:
@@ -98,6 +98,15 @@ def _int_rank(value: int) -> int:
     if -0x80000000 <= value <= 0x7FFFFFFF:
         return INTEGER
     return LONG if -(1 << 63) <= value < 1 << 63 else BIG_INTEGER
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a number without a fraction that fits in 64 bits as an int, None for anything else."""
+    kind = rank(value)
+    if not kind or (kind > LONG and not -(1 << 63) <= value < 1 << 63):
+        return None
+    number = int(value)
+    return number if number == value else None
 
 
 def is_map(value: Any) -> TypeGuard[Mapping[Any, Any]]:

@@ -17,7 +17,7 @@ from kestra_dagster.expressions.java_time import Moment, time_json
 from kestra_dagster.expressions.text import java_text
 from kestra_dagster.expressions.values import Entry, is_collection, is_map
 
-_MAX_INPUT = 1_000_000
+_MAX_INPUT = 500_000
 _MAX_DEPTH = 60
 _STRING = "tag:yaml.org,2002:str"
 _RESERVED = {
@@ -111,29 +111,33 @@ def _style(text: str) -> str | None:
     return "|" if "\n" in text else None
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str, budget: Budget) -> Any:
     """Read one YAML 1.1 document; `yes` is true and `010` is 8, as for snakeyaml."""
     if len(text) > _MAX_INPUT:
         raise ExpressionLimitError(f"the YAML is longer than {_MAX_INPUT} characters")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _times(yaml.load(text, loader), 0)  # safe: only a SafeLoader is used
+        return _times(yaml.load(text, loader), budget, 0)  # only a SafeLoader is used
     except yaml.YAMLError as error:
         problem = str(getattr(error, "problem", None) or error).splitlines()[0]
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ExpressionError(f"not valid YAML: {problem}{place}") from None
+    except RecursionError:
+        raise ExpressionLimitError("the YAML is nested too deep") from None
     except (ValueError, TypeError, LookupError, OverflowError) as error:
         raise ExpressionError(f"not valid YAML: {error}") from None
 
 
-def _times(value: Any, depth: int) -> Any:
+def _times(value: Any, budget: Budget, depth: int) -> Any:
+    """Return the document with its dates as Java has them; aliases count each time."""
+    budget.spend()
     if depth > _MAX_DEPTH:
         raise ExpressionLimitError(f"the YAML is nested more than {_MAX_DEPTH} levels deep")
     if type(value) is dict:
-        return {key: _times(item, depth + 1) for key, item in value.items()}
+        return {key: _times(item, budget, depth + 1) for key, item in value.items()}
     if type(value) is list:
-        return [_times(item, depth + 1) for item in value]
+        return [_times(item, budget, depth + 1) for item in value]
     if isinstance(value, datetime):
         return Moment(value if value.tzinfo else value.replace(tzinfo=timezone.utc), 0, "date")
     if isinstance(value, date):

@@ -104,7 +104,8 @@ def _decoded(text: str | None, headers: Mapping[str, Any]) -> Any:
         except ValueError as error:
             raise TaskFailed(f"the answer of `http()` is not valid JSON: {error}") from None
     if "yaml" in content_type:
+        from kestra_dagster.expressions.context import Budget
         from kestra_dagster.expressions.yaml_text import parse_yaml
 
-        return parse_yaml(text)
+        return parse_yaml(text, Budget())
     return text
