@@ -12,14 +12,14 @@ _MONTH_NAMES = (
     *("JUL", "AUG", "SEP", "OCT", "NOV", "DEC"),
 )
 _DAY_NAMES = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-_MONTHS: dict[str, int] = dict(zip(_MONTH_NAMES, range(1, 13), strict=True))
-_DAYS: dict[str, int] = dict(zip(_DAY_NAMES, range(7), strict=True))
+MONTHS: dict[str, int] = dict(zip(_MONTH_NAMES, range(1, 13), strict=True))
+DAYS: dict[str, int] = dict(zip(_DAY_NAMES, range(7), strict=True))
 _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("minute", 0, 59, {}),
     ("hour", 0, 23, {}),
     ("day of month", 1, 31, {}),
-    ("month", 1, 12, _MONTHS),
-    ("day of week", 0, 7, _DAYS),
+    ("month", 1, 12, MONTHS),
+    ("day of week", 0, 7, DAYS),
 )
 _SECONDS: tuple[str, int, int, dict[str, int]] = ("second", 0, 59, {})
 _PART = re.compile(r"(?P<low>\*|\w+)(?:-(?P<high>\w+))?(?:/(?P<step>\d+))?\Z")
