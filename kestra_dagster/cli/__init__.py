@@ -11,8 +11,9 @@ from kestra_dagster.cli.demo import demo
 from kestra_dagster.cli.dev import dev
 from kestra_dagster.cli.render import render
 from kestra_dagster.cli.run import run
-from kestra_dagster.errors import KestraDagsterError
+from kestra_dagster.errors import KestraDagsterError, TerminalError
 
+FAILED = 1
 INVALID = 2
 """Exit code for input or a flow that cannot be used, as click has it for bad options."""
 
@@ -31,6 +32,9 @@ def main() -> None:
     """Run the command line; an error on purpose is one message on standard error."""
     try:
         cli()
-    except KestraDagsterError as error:
+    except TerminalError as error:
         click.echo(str(error), err=True)
         sys.exit(INVALID)
+    except KestraDagsterError as error:
+        click.echo(str(error), err=True)
+        sys.exit(FAILED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -106,11 +107,13 @@ def execute_on_dagster(
 def _why(result: dg.JobExecutionResult) -> str:
     for event in result.all_events:
         if event.is_failure:
-            data = event.event_specific_data
-            error = getattr(data, "error", None)
-            while error is not None and error.cause is not None:
+            error = getattr(event.event_specific_data, "error", None)
+            # What Dagster wraps errors in says less than the error inside.
+            while error and error.cause and (error.cls_name or "").startswith("Dagster"):
                 error = error.cause
-            return error.message.strip() if error else str(event.message)
+            if error is None:
+                return str(event.message)
+            return re.sub(r"^[\w.]+: ", "", error.message.strip())
     return f"the run ended without an execution ({result.run_id})"
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kestra_dagster.errors import TerminalError
+from kestra_dagster.errors import KestraDagsterError
 
 
-class StoreUnwritable(TerminalError):
+class StoreUnwritable(KestraDagsterError):
     """What a task returned could not be kept (disk full, no permission)."""
 
 
@@ -41,8 +41,10 @@ class Journal:
                     os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
                     raise OSError(28, os.strerror(28))
             except OSError as error:
+                own = step_key.startswith("_")
+                what = "the state of the execution" if own else f"the outputs of `{step_key}`"
                 raise StoreUnwritable(
-                    f"cannot keep the outputs of `{step_key}` in `{self._folder}`: "
+                    f"cannot keep {what} in `{self._folder}`: "
                     f"{error.strerror or error}\n  hint: free some space or choose another folder "
                     "with KESTRA_DAGSTER_STORAGE"
                 ) from error
