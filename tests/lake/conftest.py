@@ -13,18 +13,17 @@ import pytest
 from kestra_dagster.lake.config import Lake
 from kestra_dagster.lake.local_emr.server import EmrEndpoint
 from kestra_dagster.lake.local_emr.spark import Machine, java_is_here
-from kestra_dagster.local.s3 import local_s3
+from kestra_dagster.local.s3 import LocalS3, local_s3
 
 BUCKET = "builditall"
 
 
 @dataclass(frozen=True)
 class LocalAws:
-    """The folder behind the buckets, the endpoint, and what leads to both servers."""
+    """The folder behind the buckets, and the EMR endpoint."""
 
     root: Path
     emr: EmrEndpoint
-    environment: dict[str, str]
 
     def put(self, key: str, body: bytes) -> str:
         boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=body)
@@ -44,22 +43,29 @@ def java() -> None:
 
 
 @pytest.fixture(scope="session")
-def aws(tmp_path_factory: pytest.TempPathFactory, java: None) -> Iterator[LocalAws]:
-    base = tmp_path_factory.mktemp("aws")
-    with local_s3(base, (BUCKET,)) as s3:
-        keys = s3.access_key_id, s3.secret_access_key
-        with EmrEndpoint(Machine(s3.folder), base / "work", *keys) as emr:
-            environment = {
-                "AWS_ACCESS_KEY_ID": keys[0],
-                "AWS_SECRET_ACCESS_KEY": keys[1],
-                "AWS_DEFAULT_REGION": "us-east-1",
-                "AWS_ENDPOINT_URL_S3": s3.endpoint,
-                "AWS_ENDPOINT_URL_EMR": emr.url,
-            }
-            with pytest.MonkeyPatch.context() as patch:
-                for name, value in environment.items():
-                    patch.setenv(name, value)
-                yield LocalAws(s3.folder, emr, environment)
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """A local S3, and an environment in which boto3 finds it."""
+    with (
+        local_s3(tmp_path_factory.mktemp("aws"), (BUCKET,)) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("AWS_ACCESS_KEY_ID", server.access_key_id)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_access_key)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def aws(s3: LocalS3, java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    keys = s3.access_key_id, s3.secret_access_key
+    work = tmp_path_factory.mktemp("emr")
+    with (
+        EmrEndpoint(Machine(s3.folder), work, *keys) as emr,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("AWS_ENDPOINT_URL_EMR", emr.url)
+        yield LocalAws(s3.folder, emr)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
     <layer>/<table>/dt=<day>/v=<version>/part-*.parquet   data, one folder per attempt
     <layer>/_attempts/dt=<day>/<version>.json             what the attempt wrote (its manifest)
+    <layer>/_refused/dt=<day>/<version>.json              the manifest of one that failed its checks
     <layer>/_published/dt=<day>/<time>-<version>          the version that readers take: the last
 
 A version's manifest is complete before a publication names it, and its files never change: the
@@ -30,6 +31,10 @@ def attempt_key(layer: str, day: str, version: str) -> str:
     return f"{attempts_prefix(layer, day)}{version}.json"
 
 
+def refused_prefix(layer: str, day: str) -> str:
+    return f"{layer}/_refused/dt={day}/"
+
+
 def published_prefix(layer: str, day: str) -> str:
     return f"{layer}/_published/dt={day}/"
 
@@ -42,4 +47,9 @@ def publication_name(version: str, now: datetime.datetime) -> str:
 def current_version(publications: Iterable[str]) -> str | None:
     """Return the version that the last of a day's publications names, None if there is none."""
     last = max(publications, default=None)
-    return last.partition("-")[2] if last else None
+    return version_of(last) if last else None
+
+
+def version_of(publication: str) -> str:
+    """Return the version that a publication names."""
+    return publication.partition("-")[2]
