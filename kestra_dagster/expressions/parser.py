@@ -266,7 +266,9 @@ class ExpressionParser:
         while True:
             if self.at("punctuation", "."):
                 self.next()
-                name = self.expect("name")
+                # `contains`, `is`, `or` ... are names after a dot, though Pebble refuses them there.
+                is_word = self.at("operator") and self.current.value.isalpha()
+                name = self.next() if is_word else self.expect("name")
                 args = None
                 if self.at("punctuation", "("):
                     given = self.arguments()
