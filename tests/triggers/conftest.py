@@ -1,37 +1,22 @@
-"""Conditions and triggers around a snippet of YAML, with a clock that stands still."""
+"""Conditions by their short names, and where they are asked."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from datetime import datetime, timezone, tzinfo
+from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from samples import FixedHost
 
 from kestra_dagster.flow.conditions import CONDITIONS, Condition
 from kestra_dagster.flow.dialects import canonical
 from kestra_dagster.flow.properties import LOAD
-from kestra_dagster.runtime.host import BareHost
-from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.triggers.conditions import ConditionContext, ExecutionFacts
-
-NOW = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
-
-
-class FixedHost(BareHost):
-    """A host whose clock stands still, in a zone that is not UTC."""
-
-    def __init__(self, now: datetime = NOW, zone: str = "Europe/Paris") -> None:
-        super().__init__(Masker())
-        self._now, self._zone = now, ZoneInfo(zone)
-
-    @property
-    def time_zone(self) -> tzinfo:
-        return self._zone
-
-    def now(self) -> datetime:
-        return self._now
 
 
 @pytest.fixture
