@@ -65,7 +65,10 @@ def _compute(step: Step) -> Callable[..., Iterator[Any]]:
         if error is not None:
             if "failure" not in outcome.signals or not step.listened:
                 raise _failure(outcome, execution) from error
-            report_handled_failure(context, _failure(outcome, execution))
+            if outcome.run is None or not execution.ledger.is_forgiven(outcome.run):
+                report_handled_failure(context, _failure(outcome, execution))
+            else:
+                context.log.warning("this failure does not fail the run: something allows it")
         for signal in outcome.signals:
             yield dg.Output(None, signal, metadata=step_metadata(outcome.run, execution))
 

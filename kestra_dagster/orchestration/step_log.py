@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from kestra_dagster.plan.model import Step
 from kestra_dagster.runtime.context import LogLine
 from kestra_dagster.runtime.events import Event, Logged, TaskEnded, TaskRetrying
 

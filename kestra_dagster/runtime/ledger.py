@@ -199,6 +199,14 @@ class Ledger:
             if run.state in ("FAILED", "KILLED") and run.error is not None and not handler:
                 yield run
 
+    def is_forgiven(self, run: TaskRun) -> bool:
+        """Say whether a failure of a run leaves the execution's state alone, but for a warning."""
+        place = self.places[run.task_id]
+        around = (place, *self._around(place))
+        if any(one.branch in ("afterExecution", "listeners") for one in around):
+            return True
+        return any(forgiven(one, "FAILED") != "FAILED" for one in place.ancestors)
+
     def _around(self, place: Place) -> Iterator[Place]:
         for ancestor in place.ancestors:
             yield self.places[ancestor.id]
