@@ -255,11 +255,14 @@ class _Scope:
         if task.is_flowable:
             return self.flowable(task, entry)
         if task.branches:
-            return self.grouped(
-                task,
-                lambda inner: inner.guard_branches(task, lambda: inner.leaf(task, entry, task.id)),
-            )
+            return self.grouped(task, lambda inner: inner.executable(task, entry))
         return self.leaf(task, entry, task.id)
+
+    def executable(self, task: Task, entry: Gate) -> Fragment:
+        """Compile a task that is no flowable but has handlers."""
+        if task.options.run_if is not None and task.branches.get("finally"):
+            return self.entered(task, entry, lambda inside: self.leaf(task, inside, task.id))
+        return self.guard_branches(task, lambda: self.leaf(task, entry, task.id))
 
     def leaf(self, task: Task, entry: Gate, name: str, kind: str = "task") -> Fragment:
         signals = ("success", "failure", *((EXIT,) if _may_exit(task) else ()))
@@ -291,10 +294,10 @@ class _Scope:
     def flowable_body(self, task: Task, entry: Gate) -> Fragment:
         kind = task.type.removeprefix(CORE_FLOW)
         if kind in ("If", "Switch"):
-            return self.guard_branches(task, lambda: self.choice(task, entry))
+            return self.choice(task, entry)
         body = task.type in BODIES and self.items(task) is None
-        if task.options.run_if is not None and not body:
-            return self.entered(task, entry)
+        if task.options.run_if is not None and not (body and not task.branches.get("finally")):
+            return self.entered(task, entry, lambda inside: self.plain(task, inside))
         return self.guard_branches(task, lambda: self.plain(task, entry))
 
     def plain(self, task: Task, entry: Gate) -> Fragment:
@@ -340,23 +343,37 @@ class _Scope:
                 success += fragment.success
         return Fragment(members, success, failure)
 
-    def entered(self, task: Task, entry: Gate) -> Fragment:
-        """Put a step before a flowable that looks at its `runIf`."""
+    def entered(self, task: Task, entry: Gate, plain: Callable[[Gate], Fragment]) -> Fragment:
+        """Put a step before a task that looks at its `runIf`: skipped, it has no handlers."""
         step = self.step("_if", "choice", entry, ("run", "skip", "failure"), task=task)
         run: Gate = (frozenset({Signal(step.key, "run")}),)
-        body = self.guard_branches(task, lambda: self.plain(task, run))
+        body = self.guard_branches(task, lambda: plain(run))
         return self.either(step, [body], skipped="skip")
 
     def choice(self, task: Task, entry: Gate) -> Fragment:
         """Put the decision before the branches of an If or a Switch; a missing branch succeeds."""
         named = branch_signals(task)
-        signals = (*named.values(), *(("skip",) if task.options.run_if is not None else ()))
-        step = self.step("_choice", "choice", entry, (*signals, "failure"), task=task)
-        fragments = []
-        for branch, signal in named.items():
-            gate: Gate = (frozenset({Signal(step.key, signal)}),)
-            fragments.append(self.sequence(enabled(task.branches.get(branch, ())), gate))
-        return self.either(step, fragments, skipped="skip" if "skip" in signals else None)
+        skips = task.options.run_if is not None
+        signals = (*named.values(), *(("skip",) if skips else ()), "failure")
+        step = self.step("_choice", "choice", entry, signals, task=task)
+
+        def branches() -> Fragment:
+            fragments = []
+            for branch, signal in named.items():
+                gate: Gate = (frozenset({Signal(step.key, signal)}),)
+                fragments.append(self.sequence(enabled(task.branches.get(branch, ())), gate))
+            return self.either(step, fragments, skipped=None)
+
+        guarded = self.guard_branches(task, branches)
+        return self.or_skipped(guarded, Signal(step.key, "skip")) if skips else guarded
+
+    def or_skipped(self, fragment: Fragment, skip: Signal) -> Fragment:
+        """Let a fragment end well, too, when the step before it skipped it with its handlers."""
+        if len(fragment.success) == 1:
+            return replace(fragment, success=(fragment.success[0] | {skip},))
+        join = self.join(fragment.success)
+        success: Gate = (frozenset({Signal(join.key, "success"), skip}),)
+        return Fragment((*fragment.members, join), success, fragment.failure)
 
     def either(self, step: Step, fragments: list[Fragment], skipped: str | None) -> Fragment:
         members: tuple[Step | Group, ...] = (step,)
