@@ -5,6 +5,7 @@ Of the package this imports flow/ and expressions/ alone, so that a running exec
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta, timezone
@@ -57,7 +58,8 @@ class ConditionContext:
 
     def with_variables(self, **variables: Any) -> ConditionContext:
         """Return the context with more variables, over those of the same name."""
-        return replace(self, variables={**self.variables, **variables})
+        # A chain, as some of the variables are made only when they are asked for.
+        return replace(self, variables=ChainMap(variables, self.variables))  # type: ignore[arg-type]
 
 
 def all_hold(conditions: Iterable[written.Condition], context: ConditionContext) -> bool:
