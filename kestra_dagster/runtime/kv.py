@@ -18,7 +18,7 @@ from kestra_dagster.runtime.context import KeyValue
 from kestra_dagster.runtime.records_json import jsonable
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Row, Table
+    from sqlalchemy import Connection, Engine, MetaData, Row, Table
 
 BUSY_SECONDS = 30
 """How long a writer of SQLite waits for the others."""
@@ -203,12 +203,9 @@ class SqlKeyValues:
 
 def _opened(url: str) -> tuple[Engine, Table]:
     """Return an engine on the database and the table, which is made if it is missing."""
-    from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, create_engine, event
-    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text
 
-    engine = create_engine(url, pool_size=4, max_overflow=28, pool_pre_ping="sqlite" not in url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
+    engine = engine_of(url)
     table = Table(
         "kestra_kv",
         MetaData(),
@@ -220,12 +217,29 @@ def _opened(url: str) -> tuple[Engine, Table]:
         Column("expires", BigInteger),
         Column("version", Integer, nullable=False),
     )
+    create_tables(engine, table.metadata)
+    return engine, table
+
+
+def engine_of(url: str) -> Engine:
+    """Return an engine on a database of an instance; on SQLite, who writes begins `IMMEDIATE`."""
+    from sqlalchemy import create_engine, event
+
+    engine = create_engine(url, pool_size=4, max_overflow=28, pool_pre_ping="sqlite" not in url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def create_tables(engine: Engine, metadata: MetaData) -> None:
+    """Make the tables that are missing."""
+    from sqlalchemy.exc import DBAPIError
+
     try:
-        table.create(engine, checkfirst=True)
+        metadata.create_all(engine)
     except DBAPIError:
         # Two processes that both find no table both make it, and one of them fails.
-        table.create(engine, checkfirst=True)
-    return engine, table
+        metadata.create_all(engine)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
