@@ -101,8 +101,8 @@ class Loop(FlowableSpec):
 class CheckFrequency(Part):
     """How often a LoopUntil looks; None: the default of the dialect.
 
-    A `WaitFor` (before 0.23) checks every PT1S, 100 times, for PT1H; a `LoopUntil` every PT1M
-    without an end.
+    Both check every PT1S (Kestra since 0.23: PT1M); a `WaitFor` (before 0.23) 100 times at most,
+    for PT1H at most, a `LoopUntil` without an end.
     """
 
     interval: Dynamic[Duration | None] = None

@@ -90,9 +90,10 @@ def loop_until(body: Body) -> BodyEnd:
     """Run the children again and again until the condition holds; only the last pass is kept."""
     spec = body.rendered()
     frequency = spec.check_frequency
-    # Before 0.23 the task was called WaitFor and had limits unless they were set.
+    # As WaitFor (before 0.23) the task had limits unless they were set. It looked every second,
+    # and later every minute; a flow that does not say how often means neither.
     old = body.task.written_type.endswith("WaitFor")
-    interval = _or(frequency.interval, timedelta(seconds=1 if old else 60)).total_seconds()
+    interval = _or(frequency.interval, timedelta(seconds=1)).total_seconds()
     most = _or(frequency.max_iterations, 100 if old else None)
     longest = _or(frequency.max_duration, timedelta(hours=1) if old else None)
     plan = body.plan()
