@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from kestra_dagster.expressions.context import MAX_ITEMS, Budget
 from kestra_dagster.expressions.errors import ExpressionError, ExpressionLimitError
+from kestra_dagster.expressions.jq_paths import walk, walk_of
 
 _MAX_PROGRAM = 10_000
 _MAX_INPUT = 4_000_000
@@ -40,6 +41,13 @@ def run_jq(program: str, text: str, budget: Budget) -> list[Any]:
         )
     if _IMPORTS.search(program):
         raise ExpressionError("a jq program in an expression cannot import modules")
+    if (stages := walk_of(program)) is not None:
+        try:
+            return walk(stages, json.loads(text or "null"), budget)
+        except RecursionError:
+            raise ExpressionLimitError("the JSON is nested too deep") from None
+        except ValueError as error:
+            raise _failure(program, str(error)) from None
     simple = _SIMPLE.fullmatch(program) and program.count("[") < 4 and program.count(",") < 6
     if simple:
         import jq

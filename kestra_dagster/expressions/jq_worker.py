@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import sys
@@ -17,6 +18,7 @@ def main() -> None:
     sys.path.append(sys.argv[1])
     import jq
 
+    os.environ.clear()
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     answer({"ready": True})

@@ -266,7 +266,7 @@ class ExpressionParser:
         while True:
             if self.at("punctuation", "."):
                 self.next()
-                # `contains`, `is`, `or` ... are names after a dot, though Pebble refuses them there.
+                # After a dot `contains`, `is`, `or` ... are names, though Pebble refuses them.
                 is_word = self.at("operator") and self.current.value.isalpha()
                 name = self.next() if is_word else self.expect("name")
                 args = None

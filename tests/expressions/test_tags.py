@@ -35,7 +35,10 @@ from kestra_dagster.expressions import ExpressionError, UndefinedVariable
         ("{% for x in l %}{% set q = x %}{% endfor %}{{ q ?? 'gone' }}", "gone"),
         ("{% set s = 'new' %}{{ s }}", "new"),
         ("{% if yes %}{% set b = 5 %}{% endif %}{{ b }}", "5"),
-        ("{% macro f(a, b='B') %}[{{ a }}{{ b }}]{% endmacro %}{{ f(1) }}{{ f(1, 2) }}", "[1B][12]"),
+        (
+            "{% macro f(a, b='B') %}[{{ a }}{{ b }}]{% endmacro %}{{ f(1) }}{{ f(1, 2) }}",
+            "[1B][12]",
+        ),
         ("{% macro f(a, b) %}{{ a }}{{ b }}{% endmacro f %}{{ f(b=1, a=2) }}{{ f() }}", "21"),
         ("{{ f(1) }}{% macro f(a) %}<{{ a }}>{% endmacro %}", "<1>"),
         (
