@@ -13,12 +13,12 @@ from kestra_dagster.runtime.context import TaskContext
 
 
 class OutputValues(RunnableSpec):
-    """Return rendered values; a lone expression keeps its type."""
+    """Return values: what was rendered is text, a YAML literal keeps its type (0.21)."""
 
-    values: dict[str, Any] | Text = Field(default_factory=dict)
+    values: Dynamic[dict[str, Any]] = Field(default_factory=dict)
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
-        return {"values": context.render_typed(self.values)}
+        return {"values": self.values}
 
 
 class _Metric(BaseModel):

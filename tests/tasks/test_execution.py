@@ -189,13 +189,13 @@ def test_toggle(context):
     }
 
 
-def test_output_values_keep_their_types(context):
+def test_output_values_are_text_where_they_were_rendered(context):
     context.variables["outputs"] = {"x": {"n": 41, "l": [1, 2]}}
     outputs = context.run(
         OutputValues,
         {"values": {"n": "{{ outputs.x.n + 1 }}", "l": "{{ outputs.x.l }}", "t": "a", "i": 3}},
     )
-    assert outputs == {"values": {"n": 42, "l": [1, 2], "t": "a", "i": 3}}
+    assert outputs == {"values": {"n": "42", "l": "[1,2]", "t": "a", "i": 3}}
 
 
 def test_publish(context):
