@@ -6,7 +6,7 @@ import datetime
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -29,6 +29,18 @@ class Calendar(BaseModel, frozen=True, extra="forbid"):
     process_at: datetime.time = datetime.time(18, 0)
     hours_to_finish: int = Field(default=2, ge=1, le=5)
     """A day not there so long after its schedule is stale (freshness policies)."""
+    schedules: Literal["running", "stopped"] = "running"
+    """How schedules and sensors are when Dagster first sees them."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    @property
+    def partitions(self) -> dg.DailyPartitionsDefinition:
+        return dg.DailyPartitionsDefinition(
+            start_date=self.start_date.isoformat(), timezone=self.time_zone
+        )
 
     @field_validator("time_zone")
     @classmethod
@@ -94,6 +106,9 @@ class Lake(dg.ConfigurableResource):
         description="How long a failed step's logs are waited for (EMR uploads them late)",
     )
     max_poll_seconds: float = Field(default=15, gt=0)
+    retries: int = Field(
+        default=2, ge=0, description="How often a day is tried again after its cluster was lost"
+    )
     open_lineage_url: str = Field(
         default="", description="Send Spark's lineage to this OpenLineage API"
     )
@@ -115,6 +130,8 @@ TUNED_SPARK: Mapping[str, str] = {
     "spark.sql.shuffle.partitions": "64",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.sql.session.timeZone": "UTC",
+    # Spark 4 would load ICU, a second, for letters that no code of a country or currency has.
+    "spark.sql.icu.caseMappings.enabled": "false",
     "spark.sql.sources.partitionOverwriteMode": "static",
     "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
 }
