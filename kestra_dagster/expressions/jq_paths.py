@@ -88,9 +88,10 @@ def _member(value: Any, name: str, optional: bool) -> Iterator[Any]:
 
 
 def _element(value: Any, index: int, optional: bool) -> Iterator[Any]:
-    if value is None or isinstance(value, list):
-        inside = value is not None and -len(value) <= index < len(value)
-        yield value[index] if inside else None
+    if isinstance(value, list):
+        yield value[index] if -len(value) <= index < len(value) else None
+    elif value is None:
+        yield None
     elif not optional:
         raise CannotWalk(f"Cannot index {_kind(value)} with number")
 
