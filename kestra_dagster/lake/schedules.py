@@ -11,6 +11,8 @@ from kestra_dagster.lake.config import Calendar
 from kestra_dagster.lake.jobs.catalog import PROCESSED, RAW
 from kestra_dagster.lake.metadata import asset_key
 
+GENERATION, PROCESSING = "lake_data_generation", "lake_data_processing"
+
 CATCH_UP_DAYS = 3
 """How many days back the sensor still looks for days whose raw data came late."""
 
@@ -23,13 +25,13 @@ def lake_jobs() -> tuple[dg.UnresolvedAssetJobDefinition, dg.UnresolvedAssetJobD
     """Return the jobs that make the raw and the processed layer."""
     return (
         dg.define_asset_job(
-            "lake_data_generation",
+            GENERATION,
             dg.AssetSelection.key_prefixes("raw"),
             description="Raw data of a day, by `data_generator.py` on a cluster of its own.",
             executor_def=dg.in_process_executor,
         ),
         dg.define_asset_job(
-            "lake_data_processing",
+            PROCESSING,
             dg.AssetSelection.key_prefixes("processed"),
             description="Clean tables of a day, by `data_processor.py` on a cluster of its own.",
             executor_def=dg.in_process_executor,
@@ -77,14 +79,14 @@ def lake_schedules(
 
     return [
         schedule(
-            "lake_data_generation_daily",
+            f"{GENERATION}_daily",
             generation,
             calendar.generate_at,
             generate,
             "Makes the raw data of the day that has just ended.",
         ),
         schedule(
-            "lake_data_processing_daily",
+            f"{PROCESSING}_daily",
             processing,
             calendar.process_at,
             process,
@@ -114,7 +116,7 @@ def waiting_sensor(
             missing = missing_tables(context.instance, _RAW_KEYS, day)
             if missing:
                 waiting.append(f"{day} ({_listed(missing)})")
-            elif not _at_work(context.instance, processing.name, day):
+            elif not _tried(context.instance, day):
                 requests.append(_request(day, key=f"after raw {day}"))
         if requests:
             return dg.SensorResult(run_requests=requests)
@@ -156,10 +158,12 @@ def missing_tables(
     ]
 
 
-def _at_work(instance: dg.DagsterInstance, job: str, day: str) -> bool:
-    """Say whether a run of the day has not ended yet, or was tried and failed."""
-    runs = instance.get_runs(dg.RunsFilter(job_name=job, tags={"dagster/partition": day}), limit=1)
-    return bool(runs)
+def _tried(instance: dg.DagsterInstance, day: str) -> bool:
+    """Say whether there is a run that processes the day, at work or ended: it is not repeated."""
+    runs = instance.get_runs(dg.RunsFilter(tags={"dagster/partition": day}), limit=50)
+    return any(set(run.asset_selection or ()) & set(_PROCESSED_KEYS) for run in runs) or any(
+        run.job_name == PROCESSING for run in runs
+    )
 
 
 def _request(day: str, key: str | None = None) -> dg.RunRequest:
