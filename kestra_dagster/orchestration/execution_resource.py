@@ -13,11 +13,14 @@ import dagster as dg
 from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
+from kestra_dagster.orchestration.changes import changes_listener
 from kestra_dagster.orchestration.children import children_on
 from kestra_dagster.orchestration.database import database_url
 from kestra_dagster.orchestration.input_config import HELD
 from kestra_dagster.orchestration.sessions import Session, session_of
+from kestra_dagster.orchestration.started import started_session
 from kestra_dagster.orchestration.tags import STATE_TAG, label_tags
+from kestra_dagster.orchestration.trigger_store import trigger_store
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Event, Listener, StateChanged
@@ -38,10 +41,10 @@ def execution_resource(
         run, instance = context.run, context.instance
         if run is None or instance is None:
             raise dg.DagsterInvariantViolationError("a Kestra flow runs only as a Dagster run")
-        current = session_of(run.tags) or Session()
+        current = session_of(run.tags) or started_session(instance, plan.flow, run) or Session()
         masker = Masker()
         config = context.resource_config.get("inputs") or {}
-        given = _given(plan.flow, config, current, masker) if current.checked else current.held
+        given = _inputs(plan.flow, config, current, masker)
         continuation = _continuation(instance, run)
         execution = open_execution(
             plan,
@@ -52,11 +55,12 @@ def execution_resource(
             labels=current.labels,
             trigger=current.trigger,
             masker=masker,
-            listener=_tagging(instance, run.run_id, current.listener),
+            listener=_telling(instance, run.run_id, current),
             continuation=continuation,
             retry_of=current.retry_of,
             checked=current.checked,
         )
+        execution.refusal = current.refusal or execution.refusal
         current.execution = execution
         current.opened(execution)
         try:
@@ -73,16 +77,17 @@ def execution_resource(
     )
 
 
-def _tagging(instance: dg.DagsterInstance, run_id: str, listener: Listener | None) -> Listener:
-    """Return a listener that keeps the run's tag of Kestra's state and passes all events on."""
+def _telling(instance: dg.DagsterInstance, run_id: str, current: Session) -> Listener:
+    """Return who is told of events: the run's tag of the state, triggers, and the caller."""
 
-    def tell(event: Event) -> None:
+    def tag(event: Event) -> None:
         if isinstance(event, StateChanged):
             instance.add_run_tags(run_id, {STATE_TAG: event.state})
-        if listener:
-            listener(event)
+        if current.listener:
+            current.listener(event)
 
-    return tell
+    store = trigger_store(database_url(instance))
+    return changes_listener(store, lambda: current.execution, tag)
 
 
 def platform_of(
@@ -125,6 +130,15 @@ def _parents(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
         earlier = instance.get_run_by_id(parent)
         parent = earlier.parent_run_id if earlier else None
     return found
+
+
+def _inputs(
+    flow: Flow, config: Mapping[str, Any], current: Session, masker: Masker
+) -> Mapping[str, Any]:
+    """Return the inputs of an execution: those handed over in memory, else those of run config."""
+    if current.inputs is not None:
+        return current.inputs
+    return _given(flow, config, current, masker) if current.checked else current.held
 
 
 def _given(

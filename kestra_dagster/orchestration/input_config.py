@@ -57,10 +57,10 @@ def _field(item: Input) -> dg.Field:
     options: dict[str, Any] = {"is_required": required, "description": _describe(item)}
     if _shown_default(item):
         options["default_value"] = _default(item)
-    return dg.Field(_config_type(item, required), **options)
+    return dg.Field(_config_type(item), **options)
 
 
-def _config_type(item: Input, required: bool) -> Any:
+def _config_type(item: Input) -> Any:
     if item.type == "SECRET":
         return dg.Selector({"env": str, "secret": str, HELD: bool})
     values = getattr(item, "values", None)
@@ -74,7 +74,7 @@ def _config_type(item: Input, required: bool) -> Any:
         kind = dg.Array(dg.Any)  # type: ignore[arg-type]
     else:
         return dg.Any
-    return kind if required else dg.Noneable(kind)
+    return dg.Noneable(kind)  # null stands for a required input too, where a trigger hands it over
 
 
 def _shown_default(item: Input) -> bool:

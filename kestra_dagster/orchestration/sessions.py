@@ -24,7 +24,8 @@ class Session:
     """A caller that waits for a run: who listens, secrets held for it, the execution it became.
 
     `opened` is told the execution before it begins; `retry_of` is the one it takes the place of.
-    Without `checked` what is held are the inputs, as they are.
+    Without `checked` what is held are the inputs, as they are. `inputs` take the place of those of
+    run config. With a `refusal` the execution only fails with it.
     """
 
     listener: Listener | None = None
@@ -32,6 +33,8 @@ class Session:
     trigger: Mapping[str, Any] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     checked: bool = True
+    inputs: Mapping[str, Any] | None = None
+    refusal: str | None = None
     retry_of: Execution | None = None
     opened: Callable[[Execution], None] = lambda _: None
     execution: Execution | None = None

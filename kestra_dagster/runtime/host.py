@@ -16,6 +16,7 @@ from kestra_dagster.runtime.secrets import Masker, environment_secret
 
 if TYPE_CHECKING:
     from kestra_dagster.runtime.cancellation import CancelToken
+    from kestra_dagster.runtime.context import KeyValueStore
     from kestra_dagster.runtime.execution import Execution
     from kestra_dagster.runtime.records import TaskRun
 
@@ -108,18 +109,8 @@ class ExecutionHost(BareHost):
         self._cancel = cancel or execution.cancel
 
     def kv(self, key: str, namespace: str | None, error_on_missing: bool) -> Any:
-        store = self._execution.platform.kv
-        space = namespace or self._execution.flow.namespace
-        found = store.get(space, key)
-        above = "" if namespace else space.rpartition(".")[0]
-        while found is None and above:
-            found, above = store.get(above, key), above.rpartition(".")[0]
-        if found is None and error_on_missing:
-            raise ExpressionError(
-                f"the key `{key}` does not exist in the namespace `{space}`",
-                hint="set it with a `core.kv.Set` task, or pass `errorOnMissing=false`",
-            )
-        return found.value if found is not None else None
+        own = self._execution.flow.namespace
+        return look_up(self._execution.platform.kv, key, namespace, own, error_on_missing)
 
     def read(self, path: str, namespace: str | None, revision: int | None) -> str | bytes:
         _no_revision(revision)
@@ -165,6 +156,23 @@ class ExecutionHost(BareHost):
 
     def _file(self, path: str, namespace: str | None) -> Path:
         return self._execution.storage.existing(_uri(path, namespace))
+
+
+def look_up(
+    store: KeyValueStore, key: str, namespace: str | None, own: str, error_on_missing: bool
+) -> Any:
+    """Return the value of a key: of a namespace, else of a flow's own and those around it."""
+    space = namespace or own
+    found = store.get(space, key)
+    above = "" if namespace else space.rpartition(".")[0]
+    while found is None and above:
+        found, above = store.get(above, key), above.rpartition(".")[0]
+    if found is None and error_on_missing:
+        raise ExpressionError(
+            f"the key `{key}` does not exist in the namespace `{space}`",
+            hint="set it with a `core.kv.Set` task, or pass `errorOnMissing=false`",
+        )
+    return found.value if found is not None else None
 
 
 def _uri(path: str, namespace: str | None) -> str:

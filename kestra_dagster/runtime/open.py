@@ -58,7 +58,9 @@ def open_execution(
         if checked:
             resolved = flow_inputs(flow, given, masker, storage.put)
         else:
-            resolved = ResolvedInputs(nested(given))
+            secrets = {item.id for item in flow.inputs if item.type == "SECRET"} & given.keys()
+            masker.add(*(str(given[secret]) for secret in secrets))
+            resolved = ResolvedInputs(nested(given), secrets=frozenset(secrets))
         verdict = look_at_checks(flow, resolved.values, masker)
         values = jsonable(resolved.values)
         started = datetime.now().astimezone()

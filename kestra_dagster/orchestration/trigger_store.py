@@ -1,0 +1,380 @@
+"""What triggers keep in the database of an instance.
+
+`kestra_changes` tells every change of state of every execution. `kestra_starts` holds the
+executions that triggers asked for, until and after a run takes each. `kestra_memory` is what
+triggers remember: windows, dates, how far changes were looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from kestra_dagster.runtime.kv import create_tables, engine_of
+from kestra_dagster.runtime.records_json import jsonable
+from kestra_dagster.triggers.conditions import ExecutionFacts
+from kestra_dagster.triggers.starts import Start
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Table
+
+_WRITERS = 0x6B657374
+"""Postgres's advisory lock that a writer of changes shares, and a reader holds for a moment."""
+_WORKERS = 0x6B657375
+"""Postgres's advisory lock of whoever decides what starts: one at a time in the instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A change of state as it was recorded; `runs` are the runs of the execution so far."""
+
+    number: int
+    at: datetime
+    facts: ExecutionFacts
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A start with what became of it: the run that took it, and the state it ended in."""
+
+    start: Start
+    trigger: str
+    created: datetime
+    run_id: str | None
+    ended: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    changes: Table
+    starts: Table
+    memory: Table
+
+
+class TriggerStore:
+    """The tables of triggers in a database (SQLite or Postgres); opened at the first use."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._opened: tuple[Engine, _Tables] | None = None
+
+    def record(self, facts: ExecutionFacts, at: datetime, runs: Sequence[str]) -> None:
+        """Record that an execution went over to the state of `facts`."""
+        with self._connection() as connection:
+            _begin(connection, _WRITERS, shared=True)
+            _insert_change(connection, self._tables.changes, facts, at, runs)
+            connection.commit()
+
+    def ended(self, execution_ids: Iterable[str], states: Sequence[str]) -> set[str]:
+        """Return which executions were recorded in one of the states."""
+        changes = self._tables.changes
+        query = (
+            changes.select()
+            .with_only_columns(changes.c.execution)
+            .where(changes.c.execution.in_(list(execution_ids)), changes.c.state.in_(states))
+        )
+        with self._connection() as connection:
+            return set(connection.execute(query).scalars())
+
+    def newest(self) -> int:
+        """Return the number up to which no change can still be on its way."""
+        from sqlalchemy import func, select
+
+        with self._connection() as connection:
+            _begin(connection, _WRITERS)
+            number = connection.execute(select(func.max(self._tables.changes.c.number))).scalar()
+            connection.commit()
+        return number or 0
+
+    @contextmanager
+    def work(self) -> Iterator[Work]:
+        """Hold the only place from where starts are decided; all that is done is done at once."""
+        with self._connection() as connection:
+            _begin(connection, _WORKERS)
+            yield Work(connection, self._tables)
+            connection.commit()
+
+    def claim(self, key: str, run_ids: Sequence[str]) -> Asked | None:
+        """Take a start for an execution of these runs, the newest last; None if others have it."""
+        starts = self._tables.starts
+        with self._connection() as connection:
+            _begin(connection, _WORKERS)
+            row = connection.execute(starts.select().where(starts.c.key == key)).one_or_none()
+            if row is None or (row.run is not None and row.run not in run_ids):
+                return None
+            if row.run is None:
+                taken = starts.update().where(starts.c.key == key).values(run=run_ids[0])
+                connection.execute(taken)
+                connection.commit()
+        return _asked(row)
+
+    def add(self, start: Start, trigger: str) -> None:
+        """Keep a start that somebody asks for at once."""
+        with self.work() as work:
+            work.add(start, trigger, datetime.now(timezone.utc))
+
+    @property
+    def _tables(self) -> _Tables:
+        return self._open()[1]
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        with self._open()[0].connect() as connection:
+            yield connection
+
+    def _open(self) -> tuple[Engine, _Tables]:
+        with self._lock:
+            if self._opened is None:
+                self._opened = _opened(self._url)
+                weakref.finalize(self, self._opened[0].dispose)
+            return self._opened
+
+
+@lru_cache(maxsize=8)
+def trigger_store(url: str) -> TriggerStore:
+    """Return the store of a database, one for the whole process."""
+    return TriggerStore(url)
+
+
+class Work:
+    """One piece of work on the tables; nothing of it is seen by others before its end."""
+
+    def __init__(self, connection: Connection, tables: _Tables) -> None:
+        self._connection = connection
+        self._tables = tables
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """Return what is remembered under a key."""
+        memory = self._tables.memory
+        text = self._connection.execute(
+            memory.select().with_only_columns(memory.c.value).where(memory.c.key == key)
+        ).scalar()
+        return None if text is None else json.loads(text)
+
+    def many(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return what is remembered under some keys."""
+        memory = self._tables.memory
+        found: dict[str, dict[str, Any]] = {}
+        for first in range(0, len(keys), 500):
+            query = memory.select().where(memory.c.key.in_(keys[first : first + 500]))
+            rows = self._connection.execute(query)
+            found |= {row.key: json.loads(row.value) for row in rows}
+        return found
+
+    def put(self, key: str, value: Mapping[str, Any] | None) -> None:
+        """Remember a value under a key, None to forget."""
+        memory = self._tables.memory
+        at = memory.c.key == key
+        if value is None:
+            self._connection.execute(memory.delete().where(at))
+            return
+        text = json.dumps(jsonable(value))
+        changed = self._connection.execute(memory.update().where(at).values(value=text))
+        if not changed.rowcount:
+            self._connection.execute(memory.insert().values(key=key, value=text))
+
+    def changes(self, after: int, until: int, limit: int) -> list[Recorded]:
+        """Return the changes between two numbers, at most `limit` of them."""
+        changes = self._tables.changes
+        query = (
+            changes.select()
+            .where(changes.c.number > after, changes.c.number <= until)
+            .order_by(changes.c.number)
+            .limit(limit)
+        )
+        return [_recorded(row) for row in self._connection.execute(query)]
+
+    def forget_changes(self, before: datetime) -> None:
+        """Delete changes that are older than a moment."""
+        changes = self._tables.changes
+        self._connection.execute(changes.delete().where(changes.c.at < before.timestamp()))
+
+    def record(self, facts: ExecutionFacts, at: datetime, runs: Sequence[str]) -> None:
+        """Record a change of state that its execution could not record itself."""
+        _insert_change(self._connection, self._tables.changes, facts, at, runs)
+
+    def add(self, start: Start, trigger: str, now: datetime) -> bool:
+        """Keep a start, unless it is known; say whether it is new."""
+        starts = self._tables.starts
+        known = starts.select().with_only_columns(starts.c.key).where(starts.c.key == start.key)
+        if self._connection.execute(known).one_or_none() is not None:
+            return False
+        self._connection.execute(
+            starts.insert().values(
+                key=start.key,
+                trigger=trigger,
+                namespace=start.namespace,
+                flow=start.flow_id,
+                created=now.timestamp(),
+                payload=json.dumps(_payload(start)),
+            )
+        )
+        return True
+
+    def waiting(self, namespaces: Sequence[str] | None = None) -> list[Asked]:
+        """Return the starts that no run has taken and that were not given up, the oldest first."""
+        starts = self._tables.starts
+        query = starts.select().where(starts.c.run.is_(None), starts.c.ended.is_(None))
+        return [_asked(row) for row in self._connection.execute(query.order_by(starts.c.created))]
+
+    def active(self, trigger: str) -> bool:
+        """Say whether an execution of a trigger has not ended."""
+        starts = self._tables.starts
+        query = starts.select().with_only_columns(starts.c.key)
+        query = query.where(starts.c.trigger == trigger, starts.c.ended.is_(None)).limit(1)
+        return self._connection.execute(query).one_or_none() is not None
+
+    def of_run(self, run_ids: Sequence[str]) -> Asked | None:
+        """Return the start that one of some runs has taken."""
+        starts = self._tables.starts
+        query = starts.select().where(starts.c.run.in_(list(run_ids))).limit(1)
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else _asked(row)
+
+    def take(self, key: str, run_id: str) -> None:
+        """Say which run has taken a start."""
+        starts = self._tables.starts
+        at = (starts.c.key == key) & starts.c.run.is_(None)
+        self._connection.execute(starts.update().where(at).values(run=run_id))
+
+    def end(self, key: str, state: str) -> None:
+        """Say in which state the execution of a start ended."""
+        starts = self._tables.starts
+        self._connection.execute(
+            starts.update().where(starts.c.key == key).values(ended=state)
+        )  # fmt: skip
+
+    def forget_starts(self, before: datetime) -> None:
+        """Delete starts that ended and are older than a moment."""
+        starts = self._tables.starts
+        old = (starts.c.created < before.timestamp()) & starts.c.ended.is_not(None)
+        self._connection.execute(starts.delete().where(old))
+
+
+def _begin(connection: Connection, lock: int, *, shared: bool = False) -> None:
+    """Begin a transaction that holds a lock until its end; SQLite has one writer anyway."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    name = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    connection.exec_driver_sql(f"SELECT {name}({lock})")
+
+
+def _insert_change(
+    connection: Connection,
+    changes: Table,
+    facts: ExecutionFacts,
+    at: datetime,
+    runs: Sequence[str],
+) -> None:
+    payload = {
+        "labels": dict(facts.labels),
+        "outputs": facts.outputs,
+        "attempts": facts.attempts,
+        "runs": list(runs),
+    }
+    connection.execute(
+        changes.insert().values(
+            at=at.timestamp(),
+            execution=facts.id,
+            namespace=facts.namespace,
+            flow=facts.flow_id,
+            revision=facts.revision,
+            state=facts.state,
+            payload=json.dumps(jsonable(payload)),
+        )
+    )
+
+
+def _recorded(row: Any) -> Recorded:
+    payload = json.loads(row.payload)
+    facts = ExecutionFacts(
+        row.execution,
+        row.namespace,
+        row.flow,
+        row.state,
+        payload["labels"],
+        payload["outputs"],
+        tuple(tuple(states) for states in payload["attempts"]),
+        row.revision,
+    )
+    at = datetime.fromtimestamp(row.at, timezone.utc)
+    return Recorded(row.number, at, facts, tuple(payload["runs"]))
+
+
+def _payload(start: Start) -> dict[str, Any]:
+    return {
+        "trigger": start.trigger_id,
+        "variables": jsonable(start.variables),
+        "inputs": jsonable(start.inputs),
+        "labels": dict(start.labels),
+        "date": start.date.isoformat() if start.date else None,
+        "error": start.error,
+        "checked": start.checked,
+    }
+
+
+def _asked(row: Any) -> Asked:
+    payload = json.loads(row.payload)
+    start = Start(
+        key=row.key,
+        namespace=row.namespace,
+        flow_id=row.flow,
+        trigger_id=payload["trigger"],
+        variables=payload["variables"],
+        inputs=payload["inputs"],
+        labels=payload["labels"],
+        date=datetime.fromisoformat(payload["date"]) if payload["date"] else None,
+        error=payload["error"],
+        checked=payload["checked"],
+    )
+    created = datetime.fromtimestamp(row.created, timezone.utc)
+    return Asked(start, row.trigger, created, row.run, row.ended)
+
+
+def _opened(url: str) -> tuple[Engine, _Tables]:
+    from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text
+
+    engine, metadata = engine_of(url), MetaData()
+    changes = Table(
+        "kestra_changes",
+        metadata,
+        Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+        Column("at", Double, nullable=False),
+        Column("execution", Text, nullable=False, index=True),
+        Column("namespace", Text, nullable=False),
+        Column("flow", Text, nullable=False),
+        Column("revision", Integer, nullable=False),
+        Column("state", Text, nullable=False),
+        Column("payload", Text, nullable=False),
+    )
+    starts = Table(
+        "kestra_starts",
+        metadata,
+        Column("key", Text, primary_key=True),
+        Column("trigger", Text, nullable=False),
+        Column("namespace", Text, nullable=False),
+        Column("flow", Text, nullable=False),
+        Column("created", Double, nullable=False),
+        Column("run", Text, index=True),
+        Column("ended", Text),
+        Column("payload", Text, nullable=False),
+    )
+    Index("kestra_starts_open", starts.c.trigger, starts.c.ended)
+    memory = Table(
+        "kestra_memory",
+        metadata,
+        Column("key", Text, primary_key=True),
+        Column("value", Text, nullable=False),
+    )
+    create_tables(engine, metadata)
+    return engine, _Tables(changes, starts, memory)
