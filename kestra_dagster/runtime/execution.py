@@ -18,6 +18,7 @@ from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.children import CORRELATION
 from kestra_dagster.runtime.context import ExitState, LogLine
 from kestra_dagster.runtime.continuation import Continuation, inside_body
+from kestra_dagster.runtime.encryption import decrypted
 from kestra_dagster.runtime.events import (
     Event,
     ExecutionEnded,
@@ -226,7 +227,7 @@ class Execution:
         loop = inside or (run.loop if run is not None else ())
         makers: dict[str, Callable[[], Any]] = {
             "execution": self._execution_variables,
-            "outputs": lambda: visible_outputs(self.ledger, loop),
+            "outputs": lambda: visible_outputs(self.ledger, loop, self._reveal),
             "tasks": lambda: state_tree(self.ledger),
             "vars": lambda: dict(self.vars),
             "labels": lambda: nested(self.labels),
@@ -243,6 +244,11 @@ class Execution:
             for name, value in task_variables(task, run, self.ledger).items():
                 makers[name] = lambda value=value: value
         return Lazy(makers)
+
+    def _reveal(self, value: Mapping[str, Any]) -> str:
+        secret = decrypted(value)
+        self.masker.add(secret)
+        return secret
 
     def _execution_variables(self) -> dict[str, Any]:
         variables: dict[str, Any] = {

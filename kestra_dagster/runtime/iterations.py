@@ -25,19 +25,25 @@ def iterate(
 ) -> bool:
     """Call `work` for the items in order, `limit` at once (0: no limit but ours).
 
-    After a call that returns False, or when `stop` says so, nothing new begins; what runs is waited
-    for. Return whether all calls returned True; what a call raises is raised again at the end.
-    Items are drawn one at a time, so they may come from a file of any size.
+    The first `limit` items begin together. After a call that returned False no item beyond them
+    begins, when `stop` says so none at all; what runs is waited for. Return whether all calls
+    returned True; what a call raises is raised again at the end. Items are drawn one at a time, so
+    they may come from a file of any size.
     """
     waiting = iter(items)
     lock = threading.Lock()
-    broken = threading.Event()
+    broken, crashed = threading.Event(), threading.Event()
     errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
     helpers: list[threading.Thread] = []
+    drawn = 0
 
     def draw() -> object:
+        nonlocal drawn
         with lock:
+            if (broken.is_set() and limit and drawn >= limit) or crashed.is_set() or stop():
+                return _NONE_LEFT
             item = next(waiting, _NONE_LEFT)
+            drawn += 1
             if item is not _NONE_LEFT and len(helpers) + 1 < (limit or MOST_THREADS):
                 helpers.append(
                     threading.Thread(target=go, name=f"{name} {len(helpers) + 1}", daemon=True)
@@ -47,15 +53,12 @@ def iterate(
 
     def go() -> None:
         try:
-            while not broken.is_set() and not stop():
-                item = draw()
-                if item is _NONE_LEFT:
-                    return
+            while (item := draw()) is not _NONE_LEFT:
                 if not work(item):  # type: ignore[arg-type]
                     broken.set()
         except BaseException as error:  # raised again on the thread that waits
             errors.put(error)
-            broken.set()
+            crashed.set()
 
     go()
     for helper in helpers:  # a helper adds others only before it ends

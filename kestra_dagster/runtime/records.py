@@ -47,6 +47,8 @@ class TaskRun:
     ended: datetime | None = None
     error: str | None = None
     states: tuple[tuple[str, datetime], ...] = ()
+    log_file: str | None = None
+    """The URI of the last attempt's log, where the task logs to a file."""
 
     @property
     def attempts(self) -> int:

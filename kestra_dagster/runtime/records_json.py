@@ -26,6 +26,7 @@ def to_line(run: TaskRun) -> dict[str, Any]:
         "iteration": run.iteration,
         "loop": [list(item[:3]) for item in run.loop] or None,
         "outputs": run.outputs,
+        "file": run.log_file,
         "ended": run.ended.isoformat() if run.ended else None,
         "error": run.error,
         "history": [
@@ -57,6 +58,7 @@ def from_line(line: Mapping[str, Any]) -> TaskRun | None:
         outputs=line.get("outputs"),
         ended=moment(line["ended"]) if "ended" in line else None,
         error=line.get("error"),
+        log_file=line.get("file"),
         history=tuple(
             Attempt(state, moment(started), moment(ended), error)
             for state, started, ended, error in line.get("history", ())

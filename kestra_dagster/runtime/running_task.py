@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,42 +17,14 @@ from kestra_dagster.expressions import ExpressionError
 from kestra_dagster.flow.model import Task
 from kestra_dagster.flow.properties import RUN, dynamic_fields, has_template
 from kestra_dagster.runtime.cancellation import CancelToken
+from kestra_dagster.runtime.encryption import encrypted
 from kestra_dagster.runtime.host import ExecutionHost
 from kestra_dagster.runtime.records import TaskRun
 from kestra_dagster.runtime.task_cache import cached
+from kestra_dagster.runtime.task_log import LogFile, RunningLog
 
 if TYPE_CHECKING:
     from kestra_dagster.runtime.task_run import StepRun
-
-_SEVERITY = {"TRACE": 0, "DEBUG": 1, "INFO": 2, "WARN": 3, "ERROR": 4}
-
-
-class RunningLog:
-    """The log of a task run; lines below the task's `logLevel` are dropped."""
-
-    def __init__(self, at: StepRun, run: TaskRun, least: str | None) -> None:
-        self._at = at
-        self._run = run
-        self._least = _SEVERITY[least or "TRACE"]
-
-    def log(self, level: str, message: str) -> None:
-        if _SEVERITY.get(level, 2) >= self._least:
-            self._at.log(self._run, level, message)
-
-    def trace(self, message: str) -> None:
-        self.log("TRACE", message)
-
-    def debug(self, message: str) -> None:
-        self.log("DEBUG", message)
-
-    def info(self, message: str) -> None:
-        self.log("INFO", message)
-
-    def warn(self, message: str) -> None:
-        self.log("WARN", message)
-
-    def error(self, message: str) -> None:
-        self.log("ERROR", message)
 
 
 class RunningTask:
@@ -65,7 +38,9 @@ class RunningTask:
         self.executions = at.execution.platform.executions
         self.kv = at.execution.platform.kv
         self.namespace_files = at.execution.platform.namespace_files
-        self.log = RunningLog(at, run, task.options.log_level)
+        self._log_file = LogFile(at.execution.masker.text) if task.options.log_to_file else None
+        write = self._log_file.write if self._log_file else partial(at.log, run)
+        self.log = RunningLog(write, task.options.log_level)
         self.storage = at.execution.storage.task(task.id, run.id)
         self.variables = at.execution.variables(task, run)
         self._at = at
@@ -106,10 +81,8 @@ class RunningTask:
         self.execution.journal.append(self._at.key, {"metric": metric, "of": self.run.id})
 
     def encrypt(self, value: str) -> Any:
-        raise TaskFailed(
-            "no encryption key is configured",
-            hint="set KESTRA_ENCRYPTION_KEY to 32 random bytes encoded as base64",
-        )
+        self._at.execution.masker.add(value)
+        return encrypted(value)
 
     def perform(self, task: Task) -> Mapping[str, Any] | None:
         """Render a runnable task and do its work."""
@@ -119,6 +92,10 @@ class RunningTask:
         from kestra_dagster.runtime.templated import run_templated
 
         return run_templated(definition, self)
+
+    def store_log(self) -> str | None:
+        """Keep the lines of a task that logs to a file; return the file's URI."""
+        return self._log_file.stored(self.storage.put) if self._log_file else None
 
     def close(self) -> None:
         """Remove the working folder."""

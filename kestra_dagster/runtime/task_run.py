@@ -141,6 +141,7 @@ class _Outcome:
     outputs: Any = None
     error: str | None = None
     cause: BaseException | None = None
+    log_file: str | None = None
 
 
 def _after(run: TaskRun, outcome: _Outcome, started: datetime) -> TaskRun:
@@ -151,13 +152,22 @@ def _after(run: TaskRun, outcome: _Outcome, started: datetime) -> TaskRun:
         outputs=jsonable(outcome.outputs) if outcome.outputs is not None else None,
         error=outcome.error,
         history=(*run.history, attempt),
+        log_file=outcome.log_file or run.log_file,
     )
 
 
 def _attempt(task: Task, at: StepRun, run: TaskRun) -> _Outcome:
-    execution = at.execution
-    token = CancelToken(execution.cancel)
+    token = CancelToken(at.execution.cancel)
     context = RunningTask(task, at, run, token)
+    try:
+        outcome = _tried(task, at.execution, context, token)
+        return replace(outcome, log_file=context.store_log())
+    finally:
+        token.close()
+        context.close()
+
+
+def _tried(task: Task, execution: Execution, context: RunningTask, token: CancelToken) -> _Outcome:
     try:
         timeout = rendered_timeout(task, context)
         state, outputs = _run_within(timeout, task, context, token)
@@ -171,9 +181,6 @@ def _attempt(task: Task, at: StepRun, run: TaskRun) -> _Outcome:
     except Exception as error:
         message = execution.masker.text(f"{type(error).__name__}: {error}")
         return _Outcome("FAILED", error=message, cause=error)
-    finally:
-        token.close()
-        context.close()
 
 
 def rendered_timeout(task: Task, context: RunningTask) -> timedelta | None:

@@ -9,11 +9,14 @@ from typing import Any
 from kestra_dagster.flow.model import Flow, Task
 from kestra_dagster.plan.compile import CORE_FLOW
 from kestra_dagster.plan.places import LOOPS
+from kestra_dagster.runtime.encryption import is_encrypted
 from kestra_dagster.runtime.ledger import Ledger
 from kestra_dagster.runtime.records import LoopPath, TaskRun
 from kestra_dagster.runtime.records_json import iso_millis
 
 ENV_PREFIX = "ENV_"
+Reveal = Callable[[Mapping[str, Any]], str]
+"""Decrypts an encrypted output."""
 LOOP = CORE_FLOW + "Loop"
 
 
@@ -40,16 +43,22 @@ class Lazy(Mapping[str, Any]):
 
 
 class Live(Mapping[str, Any]):
-    """A read-only view of a tree that other threads add to: reading it never trips over them."""
+    """A read-only view of a tree that other threads add to: reading it never trips over them.
 
-    __slots__ = ("_tree",)
+    Encrypted values in it are read as what `reveal` makes of them.
+    """
 
-    def __init__(self, tree: Mapping[str, Any]) -> None:
+    __slots__ = ("_reveal", "_tree")
+
+    def __init__(self, tree: Mapping[str, Any], reveal: Reveal) -> None:
         self._tree = tree
+        self._reveal = reveal
 
     def __getitem__(self, key: str) -> Any:
         value = self._tree[key]
-        return Live(value) if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        return self._reveal(value) if is_encrypted(value) else Live(value, self._reveal)
 
     def __contains__(self, key: object) -> bool:
         return key in self._tree
@@ -112,9 +121,9 @@ def task_variables(task: Task, run: TaskRun, ledger: Ledger) -> dict[str, Any]:
     return variables
 
 
-def visible_outputs(ledger: Ledger, loop: LoopPath) -> Mapping[str, Any]:
+def visible_outputs(ledger: Ledger, loop: LoopPath, reveal: Reveal) -> Mapping[str, Any]:
     """Return `outputs` as seen from some iterations: those of a Loop (2.x) need no key."""
-    tree = Live(ledger.outputs())
+    tree = Live(ledger.outputs(), reveal)
     isolated = [item for item in loop if ledger.places[item.task_id].task.type == LOOP]
     if not isolated:
         return tree
