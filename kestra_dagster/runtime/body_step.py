@@ -66,6 +66,7 @@ def _ended(body: Body, end: BodyEnd, at: StepRun) -> TaskRun:
     if end.outputs is not None:
         run = replace(run, outputs=jsonable(end.outputs))
     alone = end.state is not None
+    # Not forgiven by `allowFailure` here: its handlers, outside of this step, have to run first.
     run = replace(run, state=end.state or execution.ledger.children_state(run))
     if execution.cancel.cancelled:
         run = replace(run, state="KILLED", error=execution.cancel.reason)

@@ -161,9 +161,9 @@ class Ledger:
             return [self._runs[key] for key in self._children.get(run.id, ())]
 
     def children_state(self, run: TaskRun) -> str:
-        """Return what the states of a flowable's children make of it."""
+        """Return the worst state of a flowable's children, which nothing has forgiven yet."""
         with self._lock:
-            return forgiven(self.places[run.task_id].task, worst(self._child_states(run)))
+            return worst(self._child_states(run))
 
     def iteration_state(self, task: Task, loop: LoopPath) -> str:
         """Return the worst state of a loop's direct children in one iteration."""

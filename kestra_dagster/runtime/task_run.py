@@ -109,7 +109,8 @@ def finish(at: StepRun, run: TaskRun, *, own_state: bool = False, alone: bool = 
         run = replace(run, state="FAILED", error=str(error), outputs=None)
         run = replace(run, ended=datetime.now(timezone.utc))
         at.execution.ledger.update(run)
-    at.emit(TaskEnded(run, run.ended or datetime.now(timezone.utc)))
+    shown = replace(run, state=at.execution.ledger.state(run))
+    at.emit(TaskEnded(shown, run.ended or datetime.now(timezone.utc)))
     return run
 
 
