@@ -37,10 +37,14 @@ def execution_resource(
 ) -> dg.ResourceDefinition:
     """Return the resource that opens a run's execution and, when the run ends, settles it."""
 
-    def opened(context: dg.InitResourceContext) -> Iterator[Execution]:
+    def opened(context: dg.InitResourceContext) -> Iterator[Execution | None]:
         run, instance = context.run, context.instance
         if run is None or instance is None:
             raise dg.DagsterInvariantViolationError("a Kestra flow runs only as a Dagster run")
+        if not _alive(instance, run.run_id):
+            # `dagster job execute` makes the resources of a run again to look at its result.
+            yield None
+            return
         current = session_of(run.tags) or started_session(instance, plan.flow, run) or Session()
         masker = Masker()
         config = context.resource_config.get("inputs") or {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from kestra_dagster.flow.input_values import list_value, text_value
+from kestra_dagster.flow.input_values import text_value
 from kestra_dagster.flow.inputs import Input
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.properties import has_template
@@ -15,21 +15,15 @@ from kestra_dagster.flow.properties import has_template
 HELD = "held"
 """How run config says that a secret was handed over in memory and is not in it."""
 
-_SCALARS: Mapping[str, Any] = {
-    "INT": dg.IntSource,
+_KINDS: Mapping[str, Any] = {
+    "INT": int,
+    "FLOAT": float,
     "BOOL": bool,
     "BOOLEAN": bool,
-    "STRING": str,
-    "SELECT": str,
-    "ENUM": str,
-    "DATETIME": str,
-    "DATE": str,
-    "TIME": str,
-    "DURATION": str,
-    "URI": str,
-    "EMAIL": str,
-    "FILE": str,
+    "JSON": dg.Any,
+    "YAML": dg.Any,
 }
+"""How config knows the types of inputs; all others are text there."""
 
 
 def input_fields(flow: Flow) -> dict[str, Any]:
@@ -53,28 +47,30 @@ def _fold(value: Any) -> Any:
 
 
 def _field(item: Input) -> dg.Field:
-    required = item.required and item.defaults is None and item.depends_on is None
+    required = (
+        item.required
+        and item.defaults is None
+        and item.depends_on is None
+        and not getattr(item, "auto_select_first", False)
+    )
     options: dict[str, Any] = {"is_required": required, "description": _describe(item)}
     if _shown_default(item):
         options["default_value"] = _default(item)
-    return dg.Field(_config_type(item), **options)
+    kind = _config_type(item)
+    # Null stands for a required input too, where a trigger hands it over.
+    return dg.Field(kind if kind is dg.Any else dg.Noneable(kind), **options)
 
 
 def _config_type(item: Input) -> Any:
     if item.type == "SECRET":
         return dg.Selector({"env": str, "secret": str, HELD: bool})
+    if item.type in ("ARRAY", "MULTISELECT"):
+        return dg.Array(_KINDS.get(getattr(item, "item_type", "STRING"), str))
     values = getattr(item, "values", None)
-    if item.type in ("SELECT", "ENUM") and values and not getattr(item, "allow_custom_value", 0):
-        kind: Any = dg.Enum(f"{item.id}_values", [dg.EnumValue(value) for value in values])
-    elif item.type in _SCALARS:
-        kind = int if item.type == "INT" else _SCALARS[item.type]
-    elif item.type == "FLOAT":
-        kind = float
-    elif item.type in ("ARRAY", "MULTISELECT"):
-        kind = dg.Array(dg.Any)  # type: ignore[arg-type]
-    else:
-        return dg.Any
-    return dg.Noneable(kind)  # null stands for a required input too, where a trigger hands it over
+    # Kestra holds only required inputs to their values.
+    if values and item.required and not getattr(item, "allow_custom_value", False):
+        return dg.Enum(f"{item.id}_values", [dg.EnumValue(value) for value in values])
+    return _KINDS.get(item.type, str)
 
 
 def _shown_default(item: Input) -> bool:
@@ -88,15 +84,9 @@ def _shown_default(item: Input) -> bool:
 
 
 def _default(item: Input) -> Any:
-    if item.type == "INT":
-        return int(item.defaults)
-    if item.type == "FLOAT":
-        return float(item.defaults)
-    if item.type in ("BOOL", "BOOLEAN"):
-        return text_value(item.defaults).lower() == "true"
-    if item.type in ("ARRAY", "MULTISELECT"):
-        return list_value(item.defaults, getattr(item, "item_type", "STRING"), item.type)
-    return text_value(item.defaults) if item.type in _SCALARS else item.defaults
+    if item.type in ("INT", "FLOAT", "BOOL", "BOOLEAN", "ARRAY", "MULTISELECT"):
+        return item.read(item.defaults)
+    return item.defaults if item.type in _KINDS else text_value(item.defaults)
 
 
 def _describe(item: Input) -> str:
@@ -106,6 +96,8 @@ def _describe(item: Input) -> str:
             "write `env: NAME` for an environment variable or `secret: KEY` for a Kestra secret; "
             "run config never holds the value"
         )
+    elif item.defaults is not None and not _shown_default(item):
+        parts.append(f"defaults to `{text_value(item.defaults)}`")
     return " ".join(part for part in parts if part)
 
 

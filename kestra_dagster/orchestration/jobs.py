@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import dagster as dg
 from kestra_dagster.executor import threaded_executor
 from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
+from kestra_dagster.flow.properties import has_template
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.orchestration.execution_resource import execution_resource
 from kestra_dagster.orchestration.graphs import build_graph
@@ -18,6 +20,7 @@ from kestra_dagster.orchestration.names import job_name
 from kestra_dagster.orchestration.ops import RESOURCE, build_op
 from kestra_dagster.orchestration.tags import flow_tags
 from kestra_dagster.plan.compile import compile_flow
+from kestra_dagster.runtime.secrets import Masker
 
 
 def build_job(
@@ -40,7 +43,7 @@ def build_job(
     fields = input_fields(flow) if asks_inputs else {}
     return build_graph(plan, name, build_op).to_job(
         name=name,
-        description=_description(flow),
+        description=flow.description,
         resource_defs={RESOURCE: execution_resource(plan, types, flows)},
         executor_def=threaded_executor,
         config=dg.ConfigMapping(
@@ -60,13 +63,13 @@ def _quietly(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {**_to_resource(inputs), "loggers": console}
 
 
-def _source(flow: Flow) -> str:
-    return f"```yaml\n{flow.source.text.rstrip()}\n```"
-
-
-def _description(flow: Flow) -> str:
-    heading = f"{flow.description.rstrip()}\n\n" if flow.description else ""
-    return f"{heading}{_source(flow)}"
+def _source(flow: Flow) -> dg.MarkdownMetadataValue:
+    """Return the YAML as a block, in a fence longer than any in it, without written-out secrets."""
+    written = [item.defaults for item in flow.inputs if item.type == "SECRET" and item.defaults]
+    secrets = Masker(str(text) for text in written if not has_template(text))
+    text = secrets.text(flow.source.text.rstrip())
+    fence = max((mark for mark in re.findall("`{3,}", text)), default="``", key=len) + "`"
+    return dg.MetadataValue.md(f"{fence}yaml\n{text}\n{fence}")
 
 
 def _metadata(flow: Flow) -> dict[str, Any]:
@@ -75,6 +78,6 @@ def _metadata(flow: Flow) -> dict[str, Any]:
         "flow": flow.id,
         "revision": flow.revision,
         "file": flow.source.file,
-        "source": dg.MetadataValue.md(_source(flow)),
+        "source": _source(flow),
         **({"labels": dg.MetadataValue.json(dict(flow.labels))} if flow.labels else {}),
     }
