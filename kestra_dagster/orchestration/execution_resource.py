@@ -159,6 +159,8 @@ def _given(
         if item.type == "SECRET":
             value = _secret(item.id, value, current)
             masker.add(value)
+        elif isinstance(current.held.get(item.id), (Path, bytes)):
+            value = current.held[item.id]  # run config only names the file
         given[item.id] = value
     return given
 

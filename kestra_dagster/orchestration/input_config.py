@@ -134,6 +134,8 @@ def _given(inputs: Mapping[str, Any], input_id: str) -> tuple[bool, Any]:
 def _config_value(item: Input, value: Any) -> Any:
     if value is None:
         return None
-    if item.type in ("JSON", "YAML") or item.type == "FILE":
-        return str(value) if item.type == "FILE" else value
+    if item.type == "FILE":
+        return f"({len(value)} bytes)" if isinstance(value, bytes) else str(value)
+    if item.type in ("JSON", "YAML"):
+        return value
     return item.read(value)

@@ -87,6 +87,7 @@ def execute_on_dagster(
             "checked": session.checked,
         },
     )
+    _leave_logging_alone(instance)
     while True:
         with opened_session(session) as key:
             result = dg.execute_job(
@@ -102,6 +103,16 @@ def execute_on_dagster(
             return execution
         time.sleep(execution.retry_in)
         session = replace(session, retry_of=execution, execution=None)
+
+
+def _leave_logging_alone(instance: dg.DagsterInstance) -> None:
+    """Keep Dagster from configuring Python's logging at the start of a run, where nothing asks it.
+
+    It takes the locks of all log handlers and of their table in the order opposite to that of a
+    message on its way: of two runs in one process both may wait for ever.
+    """
+    if not instance.get_python_log_dagster_handler_config():
+        instance.get_yaml_python_handlers = list  # type: ignore[method-assign]
 
 
 def _why(result: dg.JobExecutionResult) -> str:

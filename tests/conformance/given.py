@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from values import resolved
+from conformance.values import resolved
 
 LINE_WIDTH = 20
 
@@ -14,7 +14,7 @@ LINE_WIDTH = 20
 def given_inputs(
     inputs: Mapping[str, Any] | None, folder: Path, symbols: Callable[[str], Any]
 ) -> dict[str, Any]:
-    """Return inputs with `{$file: ...}` as a Path in `folder` and `{$repeat: [text, n]}` as text."""
+    """Return inputs with `{$file: ...}` as a Path in `folder`, `{$repeat: [text, n]}` as text."""
     return {name: _given(value, folder, symbols) for name, value in (inputs or {}).items()}
 
 

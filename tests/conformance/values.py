@@ -155,22 +155,27 @@ _PYTHON_TYPES: Mapping[str, type] = {
 
 
 def typed_difference(expected: Any, actual: Any, symbols: Symbols) -> str | None:
-    """Like `difference`, where `{type: instant, value: ...}` is a value of that Java type."""
+    """Like `difference`, where `{type: instant, value: ...}` is a value of that Java type.
+
+    ISO text counts as such a value: inputs are text in an execution, and say what they are.
+    """
     if isinstance(expected, Mapping) and set(expected) == {"type", "value"}:
         kind = _PYTHON_TYPES.get(expected["type"])
         if kind is None:
             return f"no Python type for `{expected['type']}`"
+        if isinstance(actual, str):
+            actual = _read(expected["type"], actual)
         if not isinstance(actual, kind):
             return f"expected a {kind.__name__}, got {_shown(actual)}"
         wanted = _read(expected["type"], expected["value"])
         return None if wanted == actual else f"expected {wanted!r}, got {actual!r}"
-    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
-        if not set(expected) <= set(_MATCHERS):
-            for key, wanted in expected.items():
-                found = typed_difference(wanted, actual.get(key, ABSENT), symbols)
-                if found:
-                    return f"`{key}`: {found}"
-            return None
+    maps = isinstance(expected, Mapping) and isinstance(actual, Mapping)
+    if maps and not set(expected) <= set(_MATCHERS):
+        for key, wanted in expected.items():
+            found = typed_difference(wanted, actual.get(key, ABSENT), symbols)
+            if found:
+                return f"`{key}`: {found}"
+        return None
     return difference(expected, actual, symbols)
 
 
