@@ -11,8 +11,9 @@ import boto3
 import pytest
 
 from kestra_dagster.lake.config import Lake
+from kestra_dagster.lake.local_emr.java import java_problem
 from kestra_dagster.lake.local_emr.server import EmrEndpoint
-from kestra_dagster.lake.local_emr.spark import Machine, java_is_here
+from kestra_dagster.lake.local_emr.spark import Machine
 from kestra_dagster.local.s3 import LocalS3, local_s3
 
 BUCKET = "builditall"
@@ -35,11 +36,11 @@ class LocalAws:
 
 @pytest.fixture(scope="session")
 def java() -> None:
-    if java_is_here():
-        return
-    if os.environ.get("CI"):
-        pytest.fail("Java is missing: install openjdk-17-jre-headless")
-    pytest.skip("Spark needs Java 17, which is not installed")
+    problem = java_problem()
+    if problem and os.environ.get("CI"):
+        pytest.fail(problem)
+    if problem:
+        pytest.skip(problem)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Any
 
 from kestra_dagster.lake.local_emr import spark
 from kestra_dagster.lake.local_emr.clusters import LiveCluster, new_id
+from kestra_dagster.lake.local_emr.java import java_problem
 from kestra_dagster.lake.local_emr.protocol import OVER, Cluster, ServiceError, Step, invalid
 
 Request = Mapping[str, Any]
@@ -55,8 +56,8 @@ class Clusters:
 
 
 def run_job_flow(clusters: Clusters, request: Request) -> Answer:
-    if not spark.java_is_here():
-        raise invalid(spark.MISSING_JAVA)
+    if problem := java_problem():
+        raise invalid(problem)
     instances = request.get("Instances") or {}
     cluster = Cluster(
         id=new_id("j-"),

@@ -6,7 +6,6 @@ import dataclasses
 import importlib.util
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,11 +40,6 @@ _JVM = "-XX:-UsePerfData -XX:+UseParallelGC -XX:TieredStopAtLevel=1"
 compiler; from some 1e6 rows on `spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=4` is better.
 """
 
-MISSING_JAVA = (
-    "Spark needs Java 17 and `java` was not found: install it (Debian and Ubuntu: "
-    "`apt-get install openjdk-17-jre-headless`, macOS: `brew install openjdk@17`) or set JAVA_HOME"
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
@@ -55,12 +49,6 @@ class Machine:
     """The folder that holds one folder per bucket, as the S3 server serves it."""
     cores: int = 2
     driver_memory: str = "1g"
-
-
-def java_is_here() -> bool:
-    """Say whether Spark would find a Java."""
-    home = os.environ.get("JAVA_HOME")
-    return bool(home and Path(home, "bin", "java").exists()) or shutil.which("java") is not None
 
 
 def local_path(lake_root: Path, uri: str) -> Path:
