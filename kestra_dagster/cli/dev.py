@@ -34,9 +34,10 @@ START_SECONDS = 180
 def dev(port: int, host: str, flows: Path | None) -> None:
     """Start the Dagster UI with every flow of flows/ as a job; Ctrl-C ends all that it started.
 
-    Runs, events and files are kept in .dagster_home/. A local S3 is started too, unless the
-    environment already says where S3 is or holds credentials for it.
+    Runs, events and files are kept in .dagster_home/. A local S3 and a local EMR are started too,
+    unless the environment already says where S3 is or holds credentials for it.
     """
+    from kestra_dagster.lake.local_platform import local_platform
     from kestra_dagster.local.lease import Lease
     from kestra_dagster.local.listing import listing_server
     from kestra_dagster.local.servers import start_guardian, wait_for_end
@@ -51,17 +52,18 @@ def dev(port: int, host: str, flows: Path | None) -> None:
     with ExitStack() as stack:
         running = stack.enter_context(services(Path.cwd(), s3=not has_own_s3()))
         source = stack.enter_context(listing_server())
+        platform = stack.enter_context(local_platform(running.s3)) if running.s3 else {}
         lease = Lease(running.home / f"{name}.lease")
         stack.callback(wait_for_end, running.home, name)
         stack.callback(lease.release)
-        environment = {**os.environ, **running.environment}
+        environment = {**os.environ, **running.environment, **platform}
         if flows:
             environment["KESTRA_DAGSTER_FLOWS"] = str(flows.absolute())
         command = [sys.executable, "-m", "kestra_dagster.local.dagster_dev"]
         command += ["-m", "kestra_dagster.definitions", "-h", host, "-p", str(port)]
         try:
             guardian = start_guardian(running.home, "run", name, *command, environment=environment)
-            say_what_runs(running, source)
+            say_what_runs(running, source, platform.get("AWS_ENDPOINT_URL_EMR"))
             wait_for_page(host, port, guardian)
             click.secho(f"\n  Dagster UI: http://localhost:{port}   (Ctrl-C ends it)\n", bold=True)
             sys.exit(guardian.wait())
@@ -82,13 +84,19 @@ def refuse_busy_port(host: str, port: int) -> None:
             ) from None
 
 
-def say_what_runs(running: Services, source: str) -> None:
+def say_what_runs(running: Services, source: str, emr: str | None) -> None:
     """Print what was started beside Dagster."""
+    from kestra_dagster.lake.local_emr.java import java_problem
+
     for notice in running.notices:
         click.secho(notice, fg="yellow")
     click.echo(f"Home folder:      {running.home}")
     if running.s3:
         click.echo(f"Local S3:         {running.s3.endpoint}, buckets in {running.s3.folder}")
+    if emr:
+        click.echo(f"Local EMR:        {emr}, runs the Spark jobs of raw/ and processed/")
+        if problem := java_problem():
+            click.secho(f"                  {problem}. All else works.", fg="yellow")
     click.echo(f"Sample listings:  {source}/r/news.json, {source}/r/sports.json")
 
 
