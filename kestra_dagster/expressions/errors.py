@@ -150,6 +150,23 @@ class UndefinedVariable(ExpressionError):
             f"expression `{_shortened(self.expression)}` at line {self.line}"
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = (self.name, self.key, self.available, self._reason, self.expression, self.offset)
+        return _undefined, fields
+
+
+def _undefined(
+    name: str,
+    key: str,
+    available: tuple[str, ...],
+    reason: str | None,
+    expression: str,
+    offset: int | None,
+) -> UndefinedVariable:
+    return UndefinedVariable(
+        name, key, lambda: available, reason=reason, expression=expression, offset=offset
+    )
+
 
 def _shortened(expression: str) -> str:
     return expression if len(expression) <= 500 else expression[:500] + "…"

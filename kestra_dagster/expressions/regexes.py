@@ -34,7 +34,30 @@ _POSIX = {
 _POSIX_NAME = re.compile(r"\\p\{(" + "|".join(_POSIX) + r")\}")
 _QUOTED = re.compile(r"\\Q(.*?)(?:\\E|\Z)", re.DOTALL)
 _COUNT = re.compile(r"\{\s*(\d+)\s*(?:,\s*(\d*)\s*)?\}")
-_MAX_COUNT = 1000
+_ATOM = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+_MAX_SIZE = 20_000
+
+
+def _written_out(pattern: str) -> int:
+    """Return the size of a pattern with `{n}` written out, as the engine does when it compiles."""
+    sizes, position, last = [0], 0, 0
+    while found := _COUNT.match(pattern, position) or _ATOM.match(pattern, position):
+        position = found.end()
+        if found.re is _COUNT:
+            repeats = max(int(number[:9]) for number in found.groups() if number)
+            sizes[-1] += last * max(repeats - 1, 0)
+            last *= max(repeats, 1)
+        elif found.group() == "(":
+            sizes.append(0)
+        elif found.group() == ")" and len(sizes) > 1:
+            last = sizes.pop() + 1
+            sizes[-1] += last
+        else:
+            last = 1
+            sizes[-1] += 1
+        if sizes[-1] > _MAX_SIZE:
+            break
+    return sizes[-1]
 
 
 @lru_cache(256)
@@ -44,11 +67,10 @@ def compiled(pattern: str) -> regex.Pattern[str]:
 
     if len(pattern) > _MAX_PATTERN:
         raise ExpressionLimitError(f"the regular expression is longer than {_MAX_PATTERN}")
-    for count in _COUNT.finditer(pattern):
-        if any(len(part) > 4 or int(part or 0) > _MAX_COUNT for part in count.groups(default="")):
-            raise ExpressionLimitError(
-                f"the regular expression repeats more than {_MAX_COUNT} times"
-            )
+    if _written_out(pattern) > _MAX_SIZE:
+        raise ExpressionLimitError(
+            f"the counts of the regular expression make it larger than {_MAX_SIZE} parts"
+        )
     translated = _QUOTED.sub(lambda found: re.escape(found.group(1)), pattern)
     translated = _POSIX_NAME.sub(lambda found: _POSIX[found.group(1)], translated)
     translated = translated.replace(r"\Z", r"(?=\n?\z)").replace(r"\z", r"\Z")

@@ -55,7 +55,7 @@ class Template:
             self.blocks: dict[str, Run] = {}
             self._pieces: list[str | Run] | None = None
             self._do: list[Do] = []
-            if all(isinstance(statement, (Text, Print)) for statement in self.body):
+            if not bound and all(isinstance(part, (Text, Print)) for part in self.body):
                 self._pieces = [
                     statement.text
                     if isinstance(statement, Text)
