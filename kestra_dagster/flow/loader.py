@@ -133,7 +133,7 @@ def _read_flow(data: dict[str, Any], types: TaskTypes, report: Report) -> Flow |
         report.add("KD021", place, name="tasks", owner="the flow")
     lists = {key: reader.tasks(parts.get(key), (key,), key) for key in TASK_KEYS}
     listeners = _listeners(parts.get("listeners"), reader, report)
-    triggers = read_triggers(parts.get("triggers"), report)
+    triggers = read_triggers(parts.get("triggers"), report, types)
 
     everything: list[Task] = [task for tasks in lists.values() for task in tasks]
     everything += [task for listener in listeners for task in listener.tasks]

@@ -80,6 +80,10 @@ class TaskTypes(Protocol):
         """Return the model of a canonical type, None if unknown; import its module on first use."""
         ...
 
+    def polling(self, type_name: str) -> type[TaskSpec] | None:
+        """Return the model of what a polling trigger looks for, by canonical trigger type."""
+        ...
+
     def names(self) -> Iterable[str]:
         """Every canonical type name (for did-you-mean and the docs)."""
         ...

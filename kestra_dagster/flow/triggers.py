@@ -20,6 +20,7 @@ from kestra_dagster.flow.model import LogLevel, Mark, SourcePath
 from kestra_dagster.flow.parts import Part, refusal
 from kestra_dagster.flow.properties import Duration, Dynamic, Text, scalar_text
 from kestra_dagster.flow.reader import value_mark
+from kestra_dagster.flow.task_types import TaskSpec, TaskTypes
 from kestra_dagster.flow.tasks import (
     TASK_ID,
     WorkerGroup,
@@ -222,21 +223,27 @@ class Trigger:
     properties: Mapping[str, Any]
     path: SourcePath
     mark: Mark
+    polls: TaskSpec | None = None
+    """What a polling trigger looks for: the properties of its own."""
 
 
-def read_triggers(value: Any, report: Report) -> tuple[Trigger, ...]:
+def read_triggers(value: Any, report: Report, types: TaskTypes) -> tuple[Trigger, ...]:
     """Read the `triggers` of a flow; broken ones are reported and left out."""
     seen: dict[str, SourcePath] = {}
     found = []
     for index, item in enumerate(check_list(value, ("triggers",), report, "triggers")):
-        trigger = _read(item, ("triggers", index), report, seen)
+        trigger = _read(item, ("triggers", index), report, seen, types)
         if trigger:
             found.append(trigger)
     return tuple(found)
 
 
 def _read(
-    value: Any, path: SourcePath, report: Report, seen: dict[str, SourcePath]
+    value: Any,
+    path: SourcePath,
+    report: Report,
+    seen: dict[str, SourcePath],
+    types: TaskTypes,
 ) -> Trigger | None:
     data = check_map(value, path, report, "a trigger")
     if data is None:
@@ -250,6 +257,9 @@ def _read(
     type_name = canonical(written)
     place = (*path, "type")
     model = TRIGGERS.get(type_name)
+    polling = types.polling(type_name)
+    if model is None and polling is not None:
+        model = PollingTrigger
     if model is None:
         at = value_mark(report.source, place)
         plugin = type_name.startswith("io.kestra.plugin.") and not type_name.startswith(CORE)
@@ -269,11 +279,26 @@ def _read(
         if item is not None and key not in ("id", "type"):
             own[TRIGGER_ALIASES.get(key, key)] = item
     spec = validate(model, own, path, report, owner, ("id", "type"))
+    polls = None
+    if polling is not None:
+        polled = polled_properties(own)
+        polls = validate(polling, polled, path, report, owner, ("id", "type", *_of_all_triggers()))
     report_enterprise(own, path, report)
-    if spec is None or trigger_id is None:
+    if spec is None or trigger_id is None or (polling is not None and polls is None):
         return None
     mark = report.source.mark(path)
-    return Trigger(trigger_id, type_name, written, spec, spec.disabled, own, path, mark)
+    return Trigger(trigger_id, type_name, written, spec, spec.disabled, own, path, mark, polls)
+
+
+def polled_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a polling trigger's properties is about what it looks for."""
+    common = _of_all_triggers()
+    return {name: value for name, value in properties.items() if name not in common}
+
+
+def _of_all_triggers() -> frozenset[str]:
+    fields = PollingTrigger.model_fields
+    return frozenset(field.alias or name for name, field in fields.items())
 
 
 def _id(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -29,7 +28,7 @@ from kestra_dagster.triggers.starts import Start, trigger_key
 TRIGGER_TAG = "kestra/trigger"
 MOST_REQUESTS = 50
 """How many runs one tick asks for; the others follow in the next ones."""
-AGAIN_SECONDS = 60.0
+AGAIN = timedelta(seconds=60)
 """After how long a run is asked for again that has not appeared."""
 GIVEN_UP = timedelta(days=1)
 LARGEST_SHOWN = 2000
@@ -54,7 +53,7 @@ class Dispatch:
             if flow.triggers
         }
         self.names = _names(flows, self.jobs)
-        self._requested: dict[str, float] = {}
+        self._requested: dict[str, datetime] = {}
 
     def name_of(self, flow: Flow, trigger: Trigger) -> str:
         """Return the name of a trigger's schedule or sensor."""
@@ -75,25 +74,19 @@ class Dispatch:
         instance: dg.DagsterInstance,
         work: Work,
         wanted: Callable[[Asked], bool] = lambda asked: True,
-        *,
-        again: bool = True,
     ) -> list[dg.RunRequest]:
-        """Return requests for the starts that no run has taken.
-
-        Those that were requested a moment ago are left out, unless `again` is false: then whoever
-        calls knows that its own requests were lost.
-        """
+        """Return requests for the starts that no run has taken, nor was asked to a moment ago."""
         waiting = [one for one in work.waiting() if self._is_own(one) and wanted(one)]
         if not waiting:
             return []
         waiting = self._without_taken(instance, work, waiting)
-        now, clock = time.monotonic(), trigger_host.now()
+        now = trigger_host.now()
         found = []
         for asked in waiting:
             key = asked.start.key
-            if clock - asked.created > GIVEN_UP:
+            if now - asked.created > GIVEN_UP:
                 work.end(key, "LOST")
-            elif not again or now - self._requested.get(key, -AGAIN_SECONDS) >= AGAIN_SECONDS:
+            elif key not in self._requested or now - self._requested[key] >= AGAIN:
                 self._requested[key] = now
                 found.append(self._request(asked.start))
                 if len(found) == MOST_REQUESTS:

@@ -12,8 +12,11 @@ from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.diagnostics import Diagnostic, format_diagnostics
 from kestra_dagster.flow.loader import LoadedFolder, load_folder
 from kestra_dagster.flow.task_types import TaskTypes
+from kestra_dagster.orchestration.dispatch import Dispatch
 from kestra_dagster.orchestration.jobs import build_job
 from kestra_dagster.orchestration.names import distinct
+from kestra_dagster.orchestration.schedules import schedules
+from kestra_dagster.orchestration.sensors import sensors
 from kestra_dagster.tasks.registry import default_registry
 
 FLOWS_VARIABLE = "KESTRA_DAGSTER_FLOWS"
@@ -35,14 +38,17 @@ def flow_definitions(
     *,
     name_template: str | None = None,
 ) -> dg.Definitions:
-    """Return the jobs of all flows of a folder; diagnostics go to the code location's log."""
+    """Return jobs, schedules and sensors for all flows of a folder; diagnostics are logged."""
     types = types or default_registry()
     loaded = load_folder(folder, types)
     flows, clashes = distinct(loaded.flows, name_template)
     report((*loaded.diagnostics, *clashes), loaded)
     catalog = FlowCatalog(types, folder)
     jobs = [build_job(flow, types, name_template=name_template, flows=catalog) for flow in flows]
-    return dg.Definitions(jobs=jobs)
+    dispatch = Dispatch(flows, types, name_template)
+    return dg.Definitions(
+        jobs=jobs, schedules=schedules(dispatch), sensors=sensors(dispatch, jobs)
+    )  # fmt: skip
 
 
 def report(diagnostics: Sequence[Diagnostic], loaded: LoadedFolder) -> None:

@@ -80,9 +80,7 @@ def _tick(
         if known is not None and at - datetime.fromisoformat(known["date"]) > timedelta(minutes=1):
             not_before = running_since(instance, name)
         why = desk.dates(work, flow, trigger, at, not_before)
-        requests = dispatch.requests(
-            instance, work, lambda asked: asked.trigger == key, again=False
-        )  # fmt: skip
+        requests = dispatch.requests(instance, work, lambda asked: asked.trigger == key)
     for note in desk.notes:
         context.log.warning(note)
     return requests or dg.SkipReason(why or "it was started already")

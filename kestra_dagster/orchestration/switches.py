@@ -61,6 +61,8 @@ class Switches:
         )
 
     def _state(self, name: str) -> InstigatorState | None:
+        if self.origin is None:
+            return None  # a sensor that is evaluated outside of a code location
         origin = self._instigator(name)
         return self.instance.get_instigator_state(
             origin.get_id(), origin.get_selector().get_id()

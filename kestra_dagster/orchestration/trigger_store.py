@@ -220,7 +220,7 @@ class Work:
         )
         return True
 
-    def waiting(self, namespaces: Sequence[str] | None = None) -> list[Asked]:
+    def waiting(self) -> list[Asked]:
         """Return the starts that no run has taken and that were not given up, the oldest first."""
         starts = self._tables.starts
         query = starts.select().where(starts.c.run.is_(None), starts.c.ended.is_(None))

@@ -29,7 +29,7 @@ class List(S3Listing):
         with aws_errors(f"list bucket `{self.bucket}`"):
             found = self.first(self.client("s3"), context, self.max_files)
         context.metric("size", len(found))
-        return {"objects": [_described(each) for each in found]}
+        return {"objects": [described(each) for each in found]}
 
 
 class Download(S3Listing):
@@ -85,13 +85,13 @@ class Downloads(S3Listing):
             client = self.client("s3")
             found = self.first(client, context, self.max_files)
             objects = [
-                _described(each)
+                described(each)
                 | {"uri": fetch(client, self.bucket, each["Key"], context, **self.common())["uri"]}
                 for each in found
                 if not each["Key"].endswith("/")
             ]
             for each in found:
-                self._finish(client, each["Key"])
+                self.finish(client, each["Key"])
         context.metric("files.count", len(objects))
         context.metric("files.size.total", sum(each["size"] for each in objects))
         return {
@@ -99,7 +99,8 @@ class Downloads(S3Listing):
             "outputFiles": {each["key"]: each["uri"] for each in objects},
         }
 
-    def _finish(self, client: Any, key: str) -> None:
+    def finish(self, client: Any, key: str) -> None:
+        """Move or delete an object that was fetched, as `action` says."""
         if self.action == "MOVE" and self.move_to:
             folder = (self.move_to.key or "").rstrip("/")
             name = key.rstrip("/").rpartition("/")[2]
@@ -132,7 +133,8 @@ def fetch(client: Any, bucket: str, key: str, context: TaskContext, **extra: Any
     }
 
 
-def _described(found: Mapping[str, Any]) -> dict[str, Any]:
+def described(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tasks tell of an object of a listing."""
     owner = found.get("Owner", {})
     modified = found.get("LastModified")
     return {

@@ -138,6 +138,12 @@ class Registry:
         self._loaded[type_name] = found
         return found
 
+    def polling(self, type_name: str) -> type[TaskSpec] | None:
+        """Return the model of what a polling trigger looks for, by canonical trigger type."""
+        from kestra_dagster.tasks.polling import polling_type
+
+        return polling_type(type_name)
+
     def names(self) -> Iterable[str]:
         """Every canonical type name, sorted."""
         return sorted({*self._built_in, *self._plugins.offers})

@@ -51,6 +51,9 @@ class Table:
     def spec(self, type_name: str) -> type[TaskSpec] | None:
         return self.specs.get(type_name)
 
+    def polling(self, type_name: str) -> type[TaskSpec] | None:
+        return None
+
     def names(self) -> Iterable[str]:
         return self.specs
 

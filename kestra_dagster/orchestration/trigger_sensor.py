@@ -1,0 +1,247 @@
+"""The one sensor of a location that starts what no tick of a schedule or other sensor does.
+
+It hears what executions did (Flow triggers, `stopAfter`, schedules whose last execution ended),
+starts dates at which Dagster does not tick (seconds, hours the clocks show twice), and asks again
+for runs that never came. Nothing happened: a tick is a few small queries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone, tzinfo
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from kestra_dagster.errors import KestraDagsterError
+from kestra_dagster.expressions.java_time import zone_of
+from kestra_dagster.flow.model import Flow
+from kestra_dagster.flow.triggers import Schedule, ScheduleOnDates, Trigger
+from kestra_dagster.orchestration import trigger_host
+from kestra_dagster.orchestration.dispatch import Dispatch
+from kestra_dagster.orchestration.schedules import dagster_ticks_at
+from kestra_dagster.orchestration.switches import Switches
+from kestra_dagster.orchestration.trigger_desk import Desk, facts_of_run
+from kestra_dagster.triggers.requirements import FINAL
+from kestra_dagster.triggers.schedule import timetable
+
+if TYPE_CHECKING:
+    from kestra_dagster.orchestration.trigger_store import Work
+
+SENSOR = "kestra_triggers"
+TICK_SECONDS = 1
+"""How often it ticks at most; the daemon of Dagster looks at its sensors every 5 s by default."""
+PATIENCE = timedelta(seconds=60)
+"""How long a date is left to the tick of its own schedule."""
+SWEEP = timedelta(seconds=30)
+"""How often it looks for runs that died without a word."""
+KEPT = timedelta(days=7)
+"""How long changes and ended starts are kept."""
+ROUNDS = 5
+"""How many batches of changes one tick looks at."""
+
+
+def trigger_sensor(dispatch: Dispatch, jobs: list[dg.JobDefinition]) -> dg.SensorDefinition | None:
+    """Return the sensor for the triggers of a location; None where it has none."""
+    if not dispatch.book.triggers:
+        return None
+    hub = Hub(dispatch)
+    targets = [job for job in jobs if job.name in set(dispatch.jobs.values())]
+    return dg.SensorDefinition(
+        name=SENSOR,
+        jobs=targets,
+        evaluation_fn=hub.tick,
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Starts flows for Flow triggers, and whatever the schedules and sensors of the other "
+            "triggers cannot start by themselves. Each trigger has a schedule or sensor of its "
+            "own, where it is stopped and started."
+        ),
+    )
+
+
+@dataclass(slots=True)
+class Hub:
+    """What the sensor remembers between ticks; all of it can be lost."""
+
+    dispatch: Dispatch
+    alarms: Alarms = field(init=False)
+    _minded: datetime | None = None
+    _swept: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self.alarms = Alarms(self.dispatch)
+
+    def tick(self, context: dg.SensorEvaluationContext):
+        """Decide what starts now and ask for it."""
+        switches = _switches(context)
+        desk = self.dispatch.desk(
+            context.instance,
+            lambda flow, trigger: switches.is_on(self.dispatch.name_of(flow, trigger)),
+            lambda flow, trigger: switches.turn_off(
+                self.dispatch.name_of(flow, trigger),
+                "schedule" if isinstance(trigger.spec, (Schedule, ScheduleOnDates)) else "sensor",
+            ),
+        )
+        location = switches.origin.location_name if switches.origin is not None else ""
+        for _ in range(ROUNDS):
+            if not desk.changes(location):
+                break
+        self.alarms.ring(desk, switches)
+        self._mind_windows(desk)
+        self._sweep(context.instance, desk)
+        with desk.store.work() as work:
+            requests = self.dispatch.requests(context.instance, work)
+        for note in desk.notes:
+            context.log.warning(note)
+        return requests or dg.SkipReason("nothing to start")
+
+    def _mind_windows(self, desk: Desk) -> None:
+        if not self.dispatch.book.minding:
+            return
+        now = trigger_host.now()
+        desk.misses(self._minded or now, now)
+        self._minded = now
+
+    def _sweep(self, instance: dg.DagsterInstance, desk: Desk) -> None:
+        """Tell of executions whose process died before it could."""
+        now = trigger_host.now()
+        if self._swept is not None and now - self._swept < SWEEP:
+            return
+        self._swept = now
+        with desk.store.work() as work:
+            known = work.get("swept")
+            since = datetime.fromisoformat(known["at"]) if known else now
+            dead = _dead_runs(instance, since - timedelta(minutes=10))
+            told = desk.store.ended([one.execution for one in dead], FINAL) if dead else set()
+            for one in dead:
+                if one.execution not in told:
+                    one.record(work, now)
+            work.put("swept", {"at": now.isoformat()})
+            work.forget_changes(now - KEPT)
+            work.forget_starts(now - KEPT)
+
+
+def _switches(context: dg.SensorEvaluationContext) -> Switches:
+    name = context.repository_name or "__repository__"
+    return Switches(context.instance, context.code_location_origin, name)
+
+
+class Alarms:
+    """The next date of every schedule of a location, for those that nobody starts in time."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+        self._heap: list[tuple[datetime, str]] | None = None
+
+    def ring(self, desk: Desk, switches: Switches) -> None:
+        """Start the dates that have come and are not left to the ticks of their own schedules."""
+        timed = self._dispatch.book.timed
+        if not timed:
+            return
+        now = trigger_host.now()
+        if self._heap is None:
+            self._heap = self._set(desk, now)
+        rung = []
+        while self._heap and self._heap[0][0] <= now:
+            rung.append(heappop(self._heap)[1])
+        if not rung:
+            return
+        with desk.store.work() as work:
+            for key in rung:
+                flow, trigger = timed[key]
+                self._start(work, desk, switches, key, flow, trigger, now)
+                at = self._next(desk, flow, trigger, now)
+                if at is not None:
+                    heappush(self._heap, (at, key))
+
+    def _start(
+        self,
+        work: Work,
+        desk: Desk,
+        switches: Switches,
+        key: str,
+        flow: Flow,
+        trigger: Trigger,
+        now: datetime,
+    ) -> None:
+        name = self._dispatch.name_of(flow, trigger)
+        if switches.is_on(name):
+            known = work.get(f"dates:{key}")
+            late = known is not None and now - datetime.fromisoformat(known["date"]) > PATIENCE
+            desk.dates(work, flow, trigger, now, switches.since(name) if late else None)
+
+    def _set(self, desk: Desk, now: datetime) -> list[tuple[datetime, str]]:
+        """Return the alarms of a process that begins; a trigger seen first counts from now."""
+        timed = self._dispatch.book.timed
+        heap = []
+        with desk.store.work() as work:
+            known = work.many([f"dates:{key}" for key in timed])
+            for key, (flow, trigger) in timed.items():
+                date = known.get(f"dates:{key}")
+                if date is None:
+                    work.put(f"dates:{key}", {"date": now.isoformat()})
+                since = datetime.fromisoformat(date["date"]) if date else now
+                at = self._next(desk, flow, trigger, since)
+                if at is not None:
+                    heap.append((at, key))
+        heapify(heap)
+        return heap
+
+    def _next(self, desk: Desk, flow: Flow, trigger: Trigger, since: datetime) -> datetime | None:
+        """Return when the next date is to be looked at: at once where no tick comes for it."""
+        host, variables = desk.about(flow)
+        try:
+            date = timetable(trigger, host, variables).after(since)
+        except KestraDagsterError as error:
+            desk.note(flow, trigger, f"its dates cannot be computed: {error}")
+            return since + timedelta(hours=1)
+        if date is None:
+            return None
+        zone = _zone(trigger, host.time_zone)
+        patience = PATIENCE if dagster_ticks_at(date, zone) else timedelta()
+        return date.astimezone(timezone.utc) + patience
+
+
+def _zone(trigger: Trigger, default: tzinfo) -> tzinfo:
+    written = getattr(trigger.spec, "timezone", None)
+    return default if written is None else zone_of(written)
+
+
+@dataclass(frozen=True, slots=True)
+class _Dead:
+    """A run that failed or was ended, by what its tags say."""
+
+    execution: str
+    run_id: str
+    tags: dict[str, str]
+    state: str
+
+    def record(self, work: Work, now: datetime) -> None:
+        labels = {
+            key.removeprefix("label/"): value
+            for key, value in self.tags.items()
+            if key.startswith("label/")
+        }
+        facts = facts_of_run(self.execution, self.tags, self.state, labels)
+        if facts is not None:
+            work.record(facts, now, list(dict.fromkeys((self.execution, self.run_id))))
+
+
+def _dead_runs(instance: dg.DagsterInstance, since: datetime) -> list[_Dead]:
+    states = {dg.DagsterRunStatus.FAILURE: "FAILED", dg.DagsterRunStatus.CANCELED: "KILLED"}
+    records = instance.get_run_records(
+        dg.RunsFilter(statuses=list(states), updated_after=since), limit=500
+    )  # fmt: skip
+    return [
+        _Dead(_execution_of(run), run.run_id, dict(run.tags), states[run.status])
+        for run in (record.dagster_run for record in records)
+        if "kestra/flow" in run.tags
+    ]
+
+
+def _execution_of(run: dg.DagsterRun) -> str:
+    """Return the execution of a run: one of some steps goes on with that of the first run."""
+    return (run.root_run_id or run.run_id) if run.step_keys_to_execute else run.run_id

@@ -1,0 +1,57 @@
+"""Polling triggers: what each of them looks for, every `interval`.
+
+A type is a class with the properties of its trigger and a method `poll`. It is found by the name of
+the trigger type in `POLLING`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kestra_dagster.flow.task_types import TaskSpec
+from kestra_dagster.runtime.context import TaskContext
+
+POLLING: Mapping[str, str] = {
+    "io.kestra.plugin.core.http.Trigger": "http_trigger:HttpPoll",
+    "io.kestra.plugin.aws.s3.Trigger": "aws_s3_trigger:S3Poll",
+}
+"""Canonical trigger type -> module of this package, and class."""
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look brought: `outputs` become `trigger`; None starts nothing.
+
+    `memory` is kept for the next look, together with the start. `finish` is called once both are
+    safe: only then may what was found be taken away.
+    """
+
+    outputs: Mapping[str, Any] | None
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    finish: Callable[[], None] = _nothing
+
+
+class Poll(TaskSpec):
+    """The properties of a polling trigger and how it looks."""
+
+    kind = "runnable"
+
+    def poll(self, context: TaskContext, memory: Mapping[str, Any]) -> Found:
+        """Look with rendered properties; raise TaskFailed where that is not possible."""
+        raise NotImplementedError(type(self).__name__)
+
+
+def polling_type(type_name: str) -> type[Poll] | None:
+    """Return the class of a canonical trigger type; None if there is none."""
+    target = POLLING.get(type_name)
+    if target is None:
+        return None
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(f"kestra_dagster.tasks.{module}"), name)
