@@ -60,8 +60,9 @@ def spoiled(manifest: dict[str, Any], *path_and_value: Any) -> dict[str, Any]:
     return manifest
 
 
-def broken(manifest: dict[str, Any]) -> dict[str, str]:
-    return {f"{item.table}.{item.check}": item.said for item in judge(manifest) if not item.passed}
+def broken(manifest: dict[str, Any], tolerance: float = 0.5) -> dict[str, str]:
+    findings = judge(manifest, tolerance)
+    return {f"{item.table}.{item.check}": item.said for item in findings if not item.passed}
 
 
 @pytest.mark.parametrize("manifest", [raw_manifest(1), raw_manifest(2), processed_manifest()])
