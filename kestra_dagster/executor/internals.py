@@ -124,7 +124,12 @@ __all__ = [
 
 
 def exc_info_of(error: BaseException) -> Any:
-    """Return what `sys.exc_info()` gave where `error` was caught."""
+    """Return what `sys.exc_info()` gave where `error` was caught, or gives if it never was."""
+    if error.__traceback__ is None:
+        try:
+            raise error
+        except type(error):
+            pass
     return type(error), error, error.__traceback__
 
 

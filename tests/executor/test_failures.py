@@ -541,3 +541,22 @@ def test_an_op_that_interrupts_ends_the_run(run):
     outcome = run(interrupting, raise_on_error=False)
     assert outcome.status.value == "FAILURE"
     assert outcome.states() == {"interrupts_itself": "STEP_FAILURE"}
+
+
+@op(out={"failure": Out(Nothing, is_required=False)})
+def reports_what_was_never_raised(context):
+    report_handled_failure(context, ConnectionError("host is down"))
+    yield Output(None, "failure")
+
+
+@job(executor_def=threaded_executor)
+def never_raised():
+    handler(reports_what_was_never_raised())
+
+
+def test_an_error_that_was_never_raised_is_reported_once(run):
+    outcome = run(never_raised, raise_on_error=False)
+    failures = [e for e in outcome.events if e.is_step_failure]
+    assert [e.step_key for e in failures] == ["reports_what_was_never_raised"]
+    assert "host is down" in failures[0].event_specific_data.error.message
+    assert outcome.counts[("STEP_SUCCESS", "handler")] == 1
