@@ -559,4 +559,4 @@ def test_an_error_that_was_never_raised_is_reported_once(run):
     failures = [e for e in outcome.events if e.is_step_failure]
     assert [e.step_key for e in failures] == ["reports_what_was_never_raised"]
     assert "host is down" in failures[0].event_specific_data.error.message
-    assert outcome.counts[("STEP_SUCCESS", "handler")] == 1
+    assert outcome.counts()[("STEP_SUCCESS", "handler")] == 1
