@@ -21,8 +21,8 @@ from kestra_dagster.flow.properties import has_template
 
 RenderTyped = Callable[[Any, Mapping[str, Any]], Any]
 """Renders a template with variables and keeps native types; raises KestraDagsterError."""
-StoreFile = Callable[[Path | bytes, str], str]
-"""Puts a file with a name into the internal storage and returns its URI."""
+StoreFile = Callable[[Path | bytes, str, str], str]
+"""Puts a file, for an input, with a name, into the internal storage and returns its URI."""
 
 MASK = "********"
 
@@ -199,7 +199,7 @@ class _Resolver:
         one.check_name(name)
         if self.store_file is None:
             raise InputRejected("files cannot be stored here")
-        return self.store_file(raw, name)
+        return self.store_file(raw, one.id, name)
 
     def _render(self, value: Any) -> Any:
         if self.render_typed is None or not has_template(value):

@@ -28,6 +28,7 @@ from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.kv import SqlKeyValues
 from kestra_dagster.runtime.lifecycle import running
 from kestra_dagster.runtime.open import open_execution
+from kestra_dagster.runtime.opening import read_opening
 from kestra_dagster.runtime.platform import Platform, storage_root
 from kestra_dagster.runtime.secrets import Masker, environment_secret
 
@@ -49,11 +50,12 @@ def execution_resource(
         masker = Masker()
         config = context.resource_config.get("inputs") or {}
         given = _inputs(plan.flow, config, current, masker)
-        continuation = _continuation(instance, run)
+        platform = platform_of(instance, types, flows)
+        continuation = current.continuation or _continuation(platform, instance, run)
         execution = open_execution(
             plan,
-            platform_of(instance, types, flows),
-            continuation.runs[0] if continuation else run.run_id,
+            platform,
+            current.execution_id or execution_of(platform, continuation) or run.run_id,
             given,
             run_id=run.run_id,
             labels=current.labels,
@@ -119,21 +121,23 @@ def _alive(instance: dg.DagsterInstance, run_id: str) -> bool:
     return run is not None and not run.is_finished
 
 
-def _continuation(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Continuation | None:
+def _continuation(
+    platform: Platform, instance: dg.DagsterInstance, run: dg.DagsterRun
+) -> Continuation | None:
     """Return what a re-execution of some steps takes over; one of all steps starts afresh."""
-    parents = _parents(instance, run) if run.step_keys_to_execute else []
-    return Continuation(tuple(parents)) if parents else None
-
-
-def _parents(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
-    """List the runs this one re-executes, the first one first."""
-    found: list[str] = []
+    if not run.step_keys_to_execute:
+        return None
     parent = run.parent_run_id
-    while parent and parent not in found:
-        found.insert(0, parent)
+    while parent and read_opening(platform.journal(parent)) is None:
         earlier = instance.get_run_by_id(parent)
         parent = earlier.parent_run_id if earlier else None
-    return found
+    return Continuation(parent) if parent else None
+
+
+def execution_of(platform: Platform, continuation: Continuation | None) -> str | None:
+    """Return the execution that a run goes on with."""
+    opening = read_opening(platform.journal(continuation.run)) if continuation else None
+    return opening.execution_id if opening else None
 
 
 def _inputs(

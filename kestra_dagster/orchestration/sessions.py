@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
 
@@ -24,8 +25,9 @@ class Session:
     """A caller that waits for a run: who listens, secrets held for it, the execution it became.
 
     `opened` is told the execution before it begins; `retry_of` is the one it takes the place of.
-    Without `checked` what is held are the inputs, as they are. `inputs` take the place of those of
-    run config. With a `refusal` the execution only fails with it.
+    Without `checked` what is held are the inputs, as they are. `continuation` is what the run takes
+    over, `execution_id` the execution it belongs to where it begins none. `inputs` take the place
+    of those of run config. With a `refusal` the execution only fails with it.
     """
 
     listener: Listener | None = None
@@ -33,6 +35,8 @@ class Session:
     trigger: Mapping[str, Any] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     checked: bool = True
+    continuation: Continuation | None = None
+    execution_id: str | None = None
     inputs: Mapping[str, Any] | None = None
     refusal: str | None = None
     retry_of: Execution | None = None

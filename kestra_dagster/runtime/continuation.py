@@ -2,59 +2,170 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from typing import Any, Literal
 
+from kestra_dagster.errors import TerminalError
+from kestra_dagster.flow.model import Flow, Task
 from kestra_dagster.plan.compile import BODIES, CORE_FLOW
-from kestra_dagster.plan.places import Place
-from kestra_dagster.runtime.records import TaskRun
+from kestra_dagster.plan.places import Place, places
+from kestra_dagster.runtime.journal import Journal
+from kestra_dagster.runtime.ledger import KEPT
+from kestra_dagster.runtime.opening import EXECUTION
+from kestra_dagster.runtime.records import TERMINAL, TaskRun
+from kestra_dagster.runtime.records_json import from_line, to_line
+from kestra_dagster.runtime.signals import Resumed
+from kestra_dagster.runtime.succession import below, comes_after
 
-HANDLERS = ("errors", "finally", "afterExecution", "listeners")
+ADOPTED = "_adopted"
+"""The part of a journal that holds what its run took over from the one before."""
+HANDLERS = ("errors", "finally", "afterExecution")
 """Branches whose runs are forgotten when an execution goes on: they may have to run again."""
+
+
+class NothingToRestart(TerminalError):
+    """Nothing of the execution failed, or nothing by that name ran."""
 
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """What a run takes over from the runs before it (their ids, the oldest first).
+    """What a run takes over from an earlier one, `run`, of the same execution or another.
 
     keep `steps`: the caller has chosen what runs again (Dagster's re-execution); inside a loop that
     broke off, what ended well stays. keep `all`: what ended well stays and only the rest runs.
-    `before` ends what is taken over just ahead of a task run (replay); `marked` are task runs whose
-    state a person has changed; `resume` are the inputs of a resumed pause.
+    `again` is a task run that runs again with all that follows it (replay); `marked` are task runs
+    whose state a person has changed; `resumed` are pauses that were resumed after their run died.
     """
 
-    runs: tuple[str, ...]
+    run: str
     keep: Literal["steps", "all"] = "steps"
-    before: str | None = None
+    again: str | None = None
     marked: Mapping[str, str] = field(default_factory=dict)
-    resume: Mapping[str, Any] | None = None
-
-    def wanted(
-        self, places: Mapping[str, Place], runs: Mapping[str, TaskRun]
-    ) -> Callable[[TaskRun], bool]:
-        """Return what decides whether a recorded run is taken over."""
-        limit = runs[self.before].sequence if self.before in runs else None
-
-        def decide(run: TaskRun) -> bool:
-            place = places[run.task_id]
-            around = [places[ancestor.id] for ancestor in place.ancestors]
-            if any(one.branch in HANDLERS for one in (place, *around)):
-                return False
-            if limit is not None and run.sequence >= limit:
-                return False
-            return self.keep == "steps" or not _of_unfinished_folder(place, runs)
-
-        return decide
+    resumed: Mapping[str, Resumed] = field(default_factory=dict)
 
 
-def _of_unfinished_folder(place: Place, runs: Mapping[str, TaskRun]) -> bool:
-    """Say whether a task belongs to a WorkingDirectory that has to run again as a whole."""
-    for ancestor in place.ancestors:
-        if ancestor.type == CORE_FLOW + "WorkingDirectory":
-            own = [run for run in runs.values() if run.task_id == ancestor.id]
-            return not own or any(run.state in ("FAILED", "KILLED") for run in own)
-    return False
+def recorded_lines(journal: Journal) -> list[dict[str, Any]]:
+    """Return the last line of every task run that a journal knows, in order of creation."""
+    last: dict[str, dict[str, Any]] = {}
+    for line in (*journal.read(ADOPTED), *journal.read_all(but=ADOPTED)):
+        if "run" in line:
+            last[line["run"]] = line
+    return sorted(last.values(), key=lambda line: line["seq"])
+
+
+def take_over(source: Journal, target: Journal, flow: Flow, how: Continuation) -> None:
+    """Write what a run takes over from another into its own journal; nothing else is read of it.
+
+    Raise NothingToRestart if all of an ended execution ended well and nothing else is asked for.
+    """
+    known = places(flow)
+    lines = [line for line in recorded_lines(source) if line["task"] in known]
+    runs = {line["run"]: run for line in lines if (run := from_line(line)) is not None}
+    summary = _summary(source)
+    if how.keep == "all":
+        lines = list(_again(lines, runs, known, flow, how))
+        ended = summary.get("ended") is not None
+        if ended and not how.marked and not any(_runs_again(line) for line in lines):
+            raise NothingToRestart("No task found to restart: nothing of the execution failed")
+    target.append_all(ADOPTED, [summary, *lines])
+
+
+def _summary(journal: Journal) -> dict[str, Any]:
+    """Return what a run leaves to the next one beside its task runs."""
+    labels: dict[str, Any] = {}
+    summary: dict[str, Any] = {"labels": labels, "states": []}
+    for line in (*journal.read(ADOPTED), *journal.read(EXECUTION)):
+        labels.update(line.get("labels", {}))
+        if "vars" in line:
+            summary["vars"] = line["vars"]
+        summary["states"] += line.get("states", ())
+        if "state" in line and "at" in line:
+            summary["states"].append([line["state"], line["at"]])
+        if "ended" in line:
+            summary["ended"] = line["ended"]
+    return summary
+
+
+def _runs_again(line: Mapping[str, Any]) -> bool:
+    return line.get("state") in ("RESTARTED", "RUNNING")
+
+
+def _again(
+    lines: Iterable[dict[str, Any]],
+    runs: Mapping[str, TaskRun],
+    known: Mapping[str, Place],
+    flow: Flow,
+    how: Continuation,
+) -> Iterator[dict[str, Any]]:
+    """Yield what is taken over, each run in the state it has now."""
+    chosen = runs.get(how.again) if how.again else None
+    if how.again and chosen is None:
+        raise NothingToRestart(f"no task run `{how.again}` to replay from")
+    whole = [run for run in runs.values() if _starts_over(run, known)]
+    stays = [
+        run
+        for run in runs.values()
+        if not (chosen and comes_after(run, chosen, known, flow))
+        and not any(below(run, one, known) for one in whole)
+        and (how.marked or not _in_handler(run, known))
+    ]
+    changed = {run.id for run in stays if _changes(run, chosen, how)}
+    around = {
+        ancestor for run in stays if run.id in changed for ancestor in _ancestors(run, stays, known)
+    }
+    kept = {run.id for run in stays}
+    for line in lines:
+        if line["run"] not in kept:
+            continue
+        run = runs[line["run"]]
+        if run.id in how.marked:
+            yield _in_state(run, how.marked[run.id])
+        elif run.id in around or (run.id in changed and _opens(known[run.task_id].task)):
+            yield _in_state(run, "RUNNING")
+        elif run.id in changed:
+            yield _in_state(replace(run, outputs=None), "RESTARTED")
+        else:
+            yield line
+
+
+def _changes(run: TaskRun, chosen: TaskRun | None, how: Continuation) -> bool:
+    if run.id in how.marked or (chosen is not None and run.id == chosen.id):
+        return True
+    return run.state in ("FAILED", "KILLED", "PAUSED") and not how.marked
+
+
+def _in_state(run: TaskRun, state: str) -> dict[str, Any]:
+    now = datetime.now(timezone.utc)
+    states = (*run.states, (state, now))
+    ended = run.ended if state in TERMINAL else None
+    error = run.error if state == run.state else None
+    return to_line(replace(run, state=state, states=states, ended=ended, error=error))
+
+
+def _opens(task: Task) -> bool:
+    """Say whether a flowable goes on with its children where they are."""
+    return task.is_flowable and task.type != CORE_FLOW + "WorkingDirectory"
+
+
+def _starts_over(run: TaskRun, known: Mapping[str, Place]) -> bool:
+    """Say whether a WorkingDirectory has to run again as a whole."""
+    task = known[run.task_id].task
+    return task.type == CORE_FLOW + "WorkingDirectory" and run.state not in KEPT
+
+
+def _in_handler(run: TaskRun, known: Mapping[str, Place]) -> bool:
+    place = known[run.task_id]
+    around = (place, *(known[ancestor.id] for ancestor in place.ancestors))
+    return any(one.branch in HANDLERS for one in around)
+
+
+def _ancestors(run: TaskRun, stays: Iterable[TaskRun], known: Mapping[str, Place]) -> Iterator[str]:
+    names = {ancestor.id for ancestor in known[run.task_id].ancestors}
+    for other in stays:
+        if other.task_id in names and run.loop[: len(other.loop)] == other.loop:
+            yield other.id
 
 
 def inside_body(place: Place) -> bool:

@@ -18,6 +18,11 @@ TYPE = "io.kestra.datatype:aes_encrypted"
 _NONCE = 12
 
 
+def has_key() -> bool:
+    """Say whether a key is configured."""
+    return bool(os.environ.get(KEY_VARIABLE))
+
+
 def encrypted(value: str) -> dict[str, str]:
     """Return what stands for a secret in outputs; TaskMisconfigured where there is no key."""
     cipher = _cipher()

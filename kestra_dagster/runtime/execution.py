@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -12,12 +12,13 @@ from kestra_dagster.errors import KestraDagsterError, TerminalError
 from kestra_dagster.flow.input_values import InputRejected
 from kestra_dagster.flow.inputs import output_value
 from kestra_dagster.flow.model import Flow, Task
+from kestra_dagster.plan.compile import CORE_FLOW
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.plan.places import places
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.children import CORRELATION
 from kestra_dagster.runtime.context import ExitState, LogLine
-from kestra_dagster.runtime.continuation import Continuation, inside_body
+from kestra_dagster.runtime.continuation import ADOPTED, Continuation, inside_body
 from kestra_dagster.runtime.encryption import decrypted
 from kestra_dagster.runtime.events import (
     Event,
@@ -31,7 +32,7 @@ from kestra_dagster.runtime.events import (
 from kestra_dagster.runtime.ledger import KEPT, Ledger
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records import LoopPath, TaskRun
-from kestra_dagster.runtime.records_json import from_line, iso_millis
+from kestra_dagster.runtime.records_json import iso_millis
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
 from kestra_dagster.runtime.variables import (
@@ -46,6 +47,7 @@ from kestra_dagster.runtime.variables import (
 
 WAITING = ("PAUSED", "RETRYING")
 """States of a task run that are the state of its execution as well, the stronger one first."""
+CHOICES = (CORE_FLOW + "If", CORE_FLOW + "Switch")
 _SEVERITY = {"ERROR": 3, "WARN": 2, "INFO": 1, "DEBUG": 0, "TRACE": -1}
 
 
@@ -54,7 +56,8 @@ class Execution:
 
     `inputs` are the resolved inputs, nested by dots; `trigger` is what started it. An execution
     that goes on keeps its id while each run of it has a journal of its own, `run_id`. `retry_of` is
-    the execution that this one takes the place of.
+    the execution that this one takes the place of. `earlier` are executions whose files it may
+    read; `original_id` is the first of them.
     """
 
     def __init__(
@@ -71,6 +74,8 @@ class Execution:
         run_id: str | None = None,
         continuation: Continuation | None = None,
         started: datetime | None = None,
+        original_id: str | None = None,
+        earlier: Iterable[str] = (),
         retry_of: Execution | None = None,
     ) -> None:
         self.plan = plan
@@ -116,20 +121,19 @@ class Execution:
         self.attempt = retry_of.attempt + 1 if retry_of else 1
         """Which try of the whole execution this is, where a retry makes new executions."""
         self.first_started: datetime = retry_of.first_started if retry_of else self.started
-        self.original_id = retry_of.original_id if retry_of else execution_id
+        self.original_id = original_id or execution_id
         self.storage = ExecutionStorage(
             platform.files,
             execution_prefix(self.flow.namespace, self.flow.id, execution_id),
-            readable=self._readable(),
+            readable=self._readable(earlier),
             namespace_root=platform.root / "namespaces" / self.flow.namespace,
         )
         if continuation:
-            self._adopt(continuation)
+            self._adopt()
         self.cancel.on_cancel(lambda: self.enter("KILLING"))
 
-    def _readable(self) -> tuple[str, ...]:
-        before = self.continuation.runs if self.continuation else ()
-        own = [execution_prefix(self.flow.namespace, self.flow.id, other) for other in before]
+    def _readable(self, earlier: Iterable[str]) -> tuple[str, ...]:
+        own = [execution_prefix(self.flow.namespace, self.flow.id, other) for other in earlier]
         trigger = self.trigger or {}
         if {"namespace", "flowId", "executionId"} <= trigger.keys():
             own.append(
@@ -137,27 +141,32 @@ class Execution:
             )
         return tuple(own)
 
-    def _adopt(self, continuation: Continuation) -> None:
-        lines = [
-            line for run in continuation.runs for line in self.platform.journal(run).read_all()
-        ]
+    def _adopt(self) -> None:
+        """Take over what open_execution has put into the journal."""
+        lines = list(self.journal.read(ADOPTED))
         for line in lines:
             self.labels.update(line.get("labels", {}))
             self.vars = line.get("vars", self.vars)
-            if line.get("run") in continuation.marked:
-                line["state"] = continuation.marked[line["run"]]
-                line.pop("own", None)
-        known = {run.id: run for run in map(from_line, lines) if run is not None}
-        self.ledger.adopt(lines, continuation.wanted(self.ledger.places, known))
+            self.states += [
+                (state, datetime.fromisoformat(at)) for state, at in line.get("states", ())
+            ]
+        self.ledger.adopt(lines)
 
     def kept(self, task: Task, loop: LoopPath) -> TaskRun | None:
-        """Return the run of a task that ended well before and is not to run again."""
+        """Return the run of a task that ended well before and is not to run again.
+
+        Of an If or a Switch it is enough that it had decided, as in Kestra.
+        """
         if self.continuation is None:
             return None
         if self.continuation.keep == "steps" and not inside_body(self.ledger.places[task.id]):
             return None
         run = self.ledger.adopted(task.id, loop)
-        return run if run is not None and self.ledger.state(run) in KEPT else None
+        if run is None:
+            return None
+        state = self.ledger.state(run)
+        decided = task.type in CHOICES and run.outputs is not None and state == "RUNNING"
+        return run if state in KEPT or decided else None
 
     def tell(self, event: Event) -> None:
         """Pass an event to whoever watches the execution."""

@@ -26,7 +26,7 @@ class InputsInvalid(TerminalError):
 
 def check_inputs(flow: Flow, given: Mapping[str, Any], masker: Masker) -> ResolvedInputs:
     """Resolve a flow's inputs without storing any file; raise InputsInvalid or NotStarted."""
-    found = flow_inputs(flow, given, masker, lambda source, name: f"kestra:///{name}")
+    found = flow_inputs(flow, given, masker, lambda source, input_id, name: f"kestra:///{name}")
     look_at_checks(flow, found.values, masker)
     return found
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,7 +32,13 @@ class Journal:
 
     def append(self, step_key: str, line: Mapping[str, Any]) -> None:
         """Write one line; raise StoreUnwritable with the folder and the reason if it cannot be."""
-        data = json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n"
+        self.append_all(step_key, [line])
+
+    def append_all(self, step_key: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write lines at once; raise StoreUnwritable and write none of them if it cannot be."""
+        data = b"".join(
+            json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n" for line in lines
+        )
         with self._lock:
             try:
                 descriptor = self._descriptor(step_key)
@@ -53,10 +59,12 @@ class Journal:
         """Yield the lines of one step, none if it wrote nothing."""
         yield from _lines(self._path(step_key))
 
-    def read_all(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines of all steps, step by step."""
+    def read_all(self, *, but: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the lines of all steps (`but` one), step by step."""
+        left_out = self._path(but) if but else None
         for path in sorted(self._folder.glob("*.jsonl")):
-            yield from _lines(path)
+            if path != left_out:
+                yield from _lines(path)
 
     def close(self) -> None:
         """Close the files; a later append opens them again."""

@@ -18,6 +18,8 @@ from kestra_dagster.runtime.records_json import from_line, to_line
 
 KEPT = frozenset(("SUCCESS", "WARNING", "SKIPPED"))
 """States of a run that a continued execution does not run again."""
+UNFINISHED = frozenset(("CREATED", "RUNNING", "RETRYING", "RESTARTED"))
+"""States of children that make a flowable RUNNING."""
 UNCOUNTED = ("errors", "afterExecution", "listeners")
 """Branches whose states never reach their parent."""
 
@@ -48,15 +50,13 @@ class Ledger:
         self._outputs: dict[str, Any] = {}
         self._last = 0
 
-    def adopt(self, lines: Iterable[Mapping[str, Any]], wanted: Callable[[TaskRun], bool]) -> None:
-        """Take over the runs that another run of this execution recorded."""
+    def adopt(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Take over task runs that another run of this execution recorded."""
         with self._lock:
             for line in lines:
                 run = from_line(line)
-                if run is None or run.task_id not in self.places or not wanted(run):
+                if run is None or run.task_id not in self.places:
                     continue
-                if run.state not in KEPT:
-                    run = replace(run, outputs=None)
                 self._ancestors(run.task_id, run.loop, run.started, run.sequence)
                 self._keep(run)
                 self._adopted.add(run.id)
@@ -81,6 +81,8 @@ class Ledger:
             earlier = self.adopted(task.id, loop)
             if earlier is not None:
                 run = replace(run, sequence=earlier.sequence, history=earlier.history)
+                if task.is_flowable:
+                    run = replace(run, outputs=earlier.outputs)
                 self._adopted.discard(run.id)
                 self._own_state.pop(run.id, None)
                 self._alone.discard(run.id)
@@ -145,7 +147,13 @@ class Ledger:
             if run.state == "PAUSED":
                 states.append(run.state)
             states += self._child_states(run)
-        return forgiven(place.task, worst(states))
+            state = worst(states)
+            unfinished = any(one in UNFINISHED for one in states)
+            if run.id in self._adopted and not states:
+                unfinished = run.state == "RUNNING"
+        if unfinished and state not in ("KILLED", "FAILED"):
+            return "RUNNING"
+        return forgiven(place.task, state)
 
     def _child_states(self, run: TaskRun) -> list[str]:
         children = (self._runs[child] for child in self._children.get(run.id, ()))

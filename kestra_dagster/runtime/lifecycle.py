@@ -17,6 +17,8 @@ _REFUSED: Mapping[str, ExitState] = {"CANCEL": "CANCELLED", "FAIL": "FAILED"}
 @contextmanager
 def running(execution: Execution) -> Iterator[None]:
     """Let an execution run in the block; where it may not, it is ending and no step starts."""
+    if execution.continuation is not None and execution.continuation.keep == "all":
+        execution.enter("RESTARTED")
     with ExitStack() as held:
         try:
             inside = held.enter_context(admitted(execution))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,18 +12,22 @@ from kestra_dagster.flow.inputs import ResolvedInputs
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.checks import Verdict, look_at_checks
-from kestra_dagster.runtime.continuation import Continuation
+from kestra_dagster.runtime.continuation import Continuation, NothingToRestart, take_over
+from kestra_dagster.runtime.encryption import decrypted, encrypted, has_key
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
-from kestra_dagster.runtime.given import flow_inputs
+from kestra_dagster.runtime.given import InputsInvalid, at, flow_inputs
 from kestra_dagster.runtime.live import register
+from kestra_dagster.runtime.opening import Opening, read_opening, write_opening
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records_json import jsonable
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
 from kestra_dagster.runtime.variables import nested
 
-SETTLED = "_execution"
+RESTARTED = "system.restarted"
+REPLAY = "system.replay"
+"""Labels that Kestra gives to an execution that goes on, or begins with what another has done."""
 
 
 def open_execution(
@@ -51,42 +56,41 @@ def open_execution(
     masker = masker or Masker()
     flow = plan.flow
     journal = platform.journal(run_id or execution_id)
-    settled = next((line for line in journal.read(SETTLED) if "inputs" in line), None)
-    if settled is None:
-        prefix = execution_prefix(flow.namespace, flow.id, execution_id)
-        storage = ExecutionStorage(platform.files, prefix).task("inputs", "")
-        if checked:
-            resolved = flow_inputs(flow, given, masker, storage.put)
-        else:
-            secrets = {item.id for item in flow.inputs if item.type == "SECRET"} & given.keys()
-            masker.add(*(str(given[secret]) for secret in secrets))
-            resolved = ResolvedInputs(nested(given), secrets=frozenset(secrets))
+    opening = read_opening(journal)
+    verdict = Verdict()
+    if opening is None and continuation is not None:
+        opening, values = _going_on(flow, platform, execution_id, given, continuation, masker)
+        take_over(platform.journal(continuation.run), journal, flow, continuation)
+        write_opening(journal, opening)
+    elif opening is None:
+        resolved = _resolved(flow, platform, execution_id, given, masker, checked)
         verdict = look_at_checks(flow, resolved.values, masker)
         values = jsonable(resolved.values)
-        started = datetime.now().astimezone()
-        public = _without(values, resolved.secrets)
-        journal.append(SETTLED, {"inputs": public, "started": started.isoformat(), **about(flow)})
+        opening = _opening(flow, execution_id, values, resolved.secrets)
+        opening = replace(
+            opening,
+            labels=dict(labels or {}),
+            trigger=trigger,
+            original_id=retry_of.original_id if retry_of else execution_id,
+        )
+        write_opening(journal, opening)
     else:
-        verdict = Verdict()
-        values = settled["inputs"]
-        started = datetime.fromisoformat(settled["started"])
-        secret_ids = {item.id for item in flow.inputs if item.type == "SECRET"}
-        for secret in secret_ids & given.keys():
-            masker.add(str(given[secret]))
-            _put(values, secret, given[secret])
+        values = _with_secrets(opening, given, masker)
     journal.close()
     execution = Execution(
         plan,
         platform,
         execution_id,
         inputs=values or None,
-        labels=labels,
-        trigger=trigger,
+        labels=opening.labels,
+        trigger=opening.trigger,
         masker=masker,
         listener=listener,
         run_id=run_id,
         continuation=continuation,
-        started=started,
+        started=opening.started,
+        original_id=opening.original_id,
+        earlier=opening.earlier,
         retry_of=retry_of,
     )
     for message in verdict.messages:
@@ -97,9 +101,83 @@ def open_execution(
     return execution
 
 
-def about(flow: Flow) -> dict[str, Any]:
-    """Return what the journal says of a flow, so that a later run can go on with the same one."""
-    return {"flow": {"file": flow.source.file, "source": flow.source.text}}
+def _resolved(
+    flow: Flow,
+    platform: Platform,
+    execution_id: str,
+    given: Mapping[str, Any],
+    masker: Masker,
+    checked: bool,
+) -> ResolvedInputs:
+    if checked:
+        prefix = execution_prefix(flow.namespace, flow.id, execution_id)
+        files = ExecutionStorage(platform.files, prefix)
+        return flow_inputs(flow, given, masker, files.put_input)
+    secrets = {item.id for item in flow.inputs if item.type == "SECRET"} & given.keys()
+    masker.add(*(str(given[secret]) for secret in secrets))
+    return ResolvedInputs(nested(given), secrets=frozenset(secrets))
+
+
+def _opening(
+    flow: Flow, execution_id: str, values: Mapping[str, Any], secrets: Iterable[str]
+) -> Opening:
+    secrets = tuple(sorted(secrets))
+    return Opening(
+        execution_id=execution_id,
+        namespace=flow.namespace,
+        flow_id=flow.id,
+        file=flow.source.file,
+        source=flow.source.text,
+        started=datetime.now().astimezone(),
+        inputs=_without(values, secrets),
+        sealed={one: encrypted(str(at(values, one))) for one in secrets} if has_key() else {},
+        secrets=secrets,
+    )
+
+
+def _going_on(
+    flow: Flow,
+    platform: Platform,
+    execution_id: str,
+    given: Mapping[str, Any],
+    continuation: Continuation,
+    masker: Masker,
+) -> tuple[Opening, dict[str, Any]]:
+    """Return the opening of a run that goes on, and the inputs: those of the run before."""
+    before = read_opening(platform.journal(continuation.run))
+    if before is None:
+        raise NothingToRestart(f"the run `{continuation.run}` has left nothing to go on with")
+    values = _with_secrets(before, given, masker)
+    same = before.execution_id == execution_id
+    opening = replace(
+        before,
+        execution_id=execution_id,
+        file=flow.source.file,
+        source=flow.source.text,
+        started=before.started if same else datetime.now().astimezone(),
+        labels={**before.labels, RESTARTED if same else REPLAY: "true"},
+        earlier=before.earlier if same else (*before.earlier, before.execution_id),
+    )
+    return opening, values
+
+
+def _with_secrets(opening: Opening, given: Mapping[str, Any], masker: Masker) -> dict[str, Any]:
+    """Return the inputs of an opening with its secrets, as given now or kept encrypted."""
+    values = copy.deepcopy(dict(opening.inputs))
+    missing = []
+    for secret in opening.secrets:
+        if secret in given:
+            value = str(given[secret])
+        elif secret in opening.sealed:
+            value = decrypted(opening.sealed[secret])
+        else:
+            missing.append(f"`{secret}` is a secret, which is not kept: give it again")
+            continue
+        masker.add(value)
+        _put(values, secret, value)
+    if missing:
+        raise InputsInvalid(f"go on with `{opening.flow_id}`", missing)
+    return values
 
 
 def _without(values: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:

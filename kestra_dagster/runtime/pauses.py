@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from kestra_dagster.errors import TaskFailed
 from kestra_dagster.runtime.bodies import Body, BodyEnd
+from kestra_dagster.runtime.records import TaskRun
 from kestra_dagster.runtime.records_json import iso_millis
 from kestra_dagster.runtime.task_run import rendered_timeout
 
@@ -42,7 +44,10 @@ def pause(body: Body) -> BodyEnd:
 def _hold(body: Body, wait: timedelta | None) -> tuple[dict[str, Any], bool]:
     """Wait; return the outputs, and whether somebody resumed it before the time was over."""
     execution = body.execution
-    given = execution.continuation.resume if execution.continuation else None
+    if _was_resumed(body.run):
+        return dict(body.run.outputs or {}), True
+    going_on = execution.continuation
+    given = going_on.resumed.get(body.run.id) if going_on else None
     if given is None:
         signals = execution.platform.signals
         signals.open_pause(execution.id, body.run.id, execution.flow, body.task)
@@ -65,6 +70,12 @@ def _hold(body: Body, wait: timedelta | None) -> tuple[dict[str, Any], bool]:
     if given.inputs:
         outputs["onResume"] = given.inputs
     return outputs, True
+
+
+def _was_resumed(run: TaskRun) -> bool:
+    """Say whether the pause was over in an earlier run of the execution, which then failed."""
+    states = [state for state, _ in run.states]
+    return any(one == ("PAUSED", "RUNNING") for one in pairwise(states))
 
 
 def _over(body: Body, behavior: str, wait: timedelta | None) -> BodyEnd | None:

@@ -151,7 +151,7 @@ class Signals:
             getattr(pause.task.spec, "on_resume", ()),
             inputs,
             masker,
-            self._storage(pause).put,
+            lambda source, input_id, name: self._storage(pause).put(source, name),
         )
 
         def change(record: Any | None) -> Any:

@@ -69,6 +69,10 @@ class ExecutionStorage:
             raise TaskFailed(f"no file at `{uri}`")
         return path
 
+    def put_input(self, source: Path | bytes, input_id: str, name: str) -> str:
+        """Store the file that is given for an input and return its URI."""
+        return TaskStorage(self, f"{self.prefix}/inputs/{safe_name(input_id)}").put(source, name)
+
     def task(self, task_id: str, task_run_id: str) -> TaskStorage:
         """Return the view a task run writes through."""
         return TaskStorage(self, f"{self.prefix}/tasks/{task_id}/{safe_name(task_run_id)}")

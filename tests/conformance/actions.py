@@ -26,6 +26,7 @@ from kestra_dagster.runtime.live import live_execution
 from kestra_dagster.runtime.records import TaskRun
 from kestra_dagster.runtime.result import RunResult
 from kestra_dagster.runtime.secrets import Masker
+from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
 
 
 class UnknownAction(AssertionError):
@@ -176,7 +177,9 @@ def validate_inputs(at: CaseRun) -> Seen:
         flow.inputs,
         given_inputs(at.case.inputs, at.folder, _no_symbols),
         render_typed=lambda value, variables: expressions.render_typed(value, variables, host),
-        store_file=lambda source, name: f"kestra:///{name}",
+        store_file=ExecutionStorage(
+            at.folder, execution_prefix(flow.namespace, flow.id, "none")
+        ).put_input,
     )
     error = None
     if resolved.problems:

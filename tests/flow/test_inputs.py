@@ -193,14 +193,14 @@ def test_files_are_stored_by_the_caller(resolve, tmp_path):
     file.write_text("a")
     stored: list[Any] = []
 
-    def store(source: Any, name: str) -> str:
-        stored.append((source, name))
+    def store(source: Any, input_id: str, name: str) -> str:
+        stored.append((source, input_id, name))
         return f"kestra:///{name}"
 
     inputs = [{"id": "f", "type": "FILE"}, {"id": "b", "type": "FILE", "extension": ".bin"}]
     found = resolve(inputs, {"f": file, "b": b"raw"}, store_file=store)
     assert found.values == {"f": "kestra:///data.csv", "b": "kestra:///b.bin"}
-    assert stored == [(file, "data.csv"), (b"raw", "b.bin")]
+    assert stored == [(file, "f", "data.csv"), (b"raw", "b", "b.bin")]
     missing = resolve(inputs[:1], {"f": tmp_path / "no.csv"}, store_file=store)
     assert "no such file" in missing.problems[0].message
 
@@ -340,7 +340,7 @@ def test_cases_of_the_area_inputs(conformance, permissive, tmp_path):
             flow.inputs,
             given_values(case, tmp_path),
             render_typed=render,
-            store_file=lambda source, file: f"{STORED}/{file}",
+            store_file=lambda source, input_id, file: f"{STORED}/{file}",
         )
         said = "\n".join(f"{problem.id}: {problem.message}" for problem in found.problems)
         expect = case["expect"]
