@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from time import thread_time
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SECONDS = 0.8
 """CPU time of one rendering; time in the host (reading files, HTTP) does not count."""
-MAX_STEPS = 1_000_000
+MAX_STEPS = 5_000_000
 """Iterations, elements written and calls of one rendering."""
 MAX_TEXT = 32_000_000
 """Characters of one text, built or rendered."""
@@ -71,6 +71,13 @@ class Budget:
         if length > 10_000:
             self.spend(length >> 8)
             self.check()
+
+    def watched(self, items: Iterable[Any]) -> Iterator[Any]:
+        """Yield elements of a list that may be long, with an eye on the clock."""
+        for number, item in enumerate(items):
+            if not number & 1023:
+                self.check()
+            yield item
 
     def items(self, count: int) -> None:
         """Refuse a list of so many elements before it is built."""

@@ -67,7 +67,10 @@ def join(context: Context, value: Any, separator: Any = None) -> Any:
     if separator is not None and not isinstance(separator, str):
         raise ExpressionError(f"`join` needs a string as separator, not {type_word(separator)}")
     context.budget.items(len(value))
-    texts = [item if isinstance(item, str) else java_text(item, context.budget) for item in value]
+    texts = [
+        item if isinstance(item, str) else java_text(item, context.budget)
+        for item in context.budget.watched(value)
+    ]
     glue = separator or ""
     context.budget.text(sum(map(len, texts)) + len(glue) * len(texts))
     return glue.join(texts)

@@ -225,6 +225,7 @@ def equals(left: Any, right: Any, budget: Budget) -> bool:
 
 def freeze(value: Any, budget: Budget, depth: int = 0) -> Any:
     """Return a hashable stand-in that is equal exactly when Java's `equals` says so."""
+    budget.spend()
     if value is None or isinstance(value, (str, bool)):
         return ("plain", type(value) is bool, value)
     if number := rank(value):
@@ -289,7 +290,7 @@ def is_in(left: Any, right: Any, budget: Budget) -> bool:
         )
     if is_collection(right):
         budget.items(len(right))
-        return any(java_text(item, budget) == text for item in right)
+        return any(java_text(item, budget) == text for item in budget.watched(right))
     return False
 
 
@@ -336,4 +337,4 @@ def span(start: Any, end: Any, step: Any, budget: Budget) -> list[Any]:
     if (last - first) // increment > 1_000_000:
         raise ExpressionLimitError("the range has more than 1000000 elements")
     budget.items(len(values))
-    return [convert(value) for value in values]
+    return [convert(value) for value in budget.watched(values)]

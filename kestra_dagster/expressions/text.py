@@ -11,9 +11,10 @@ from typing import Any
 from kestra_dagster.expressions.context import Budget
 from kestra_dagster.expressions.errors import ExpressionLimitError
 from kestra_dagster.expressions.numbers import double_text, float_text
-from kestra_dagster.expressions.values import Entry, Float, LoopState, is_list, is_map
+from kestra_dagster.expressions.values import Entry, Float, Long, LoopState, is_list, is_map
 
 _MAX_DEPTH = 100
+_SMALL = 1 << 64
 _MAX_BITS = 13_000
 """Python refuses to write more than 4300 digits."""
 
@@ -128,6 +129,8 @@ class _JsonWriter:
         kind = type(value)
         if kind is str:
             self.add(encode_basestring(value))
+        elif (kind is int or kind is Long) and -_SMALL < value < _SMALL:
+            self.parts.append(int.__repr__(value))
         elif value is None:
             self.add("null")
         elif kind is dict or is_map(value):
@@ -162,7 +165,7 @@ class _JsonWriter:
         self.budget.text(self.length)
         self.parts.append("[")
         first = True
-        for item in value:
+        for item in self.budget.watched(value) if len(value) > 1000 else value:
             if not first:
                 self.parts.append(",")
             first = False
