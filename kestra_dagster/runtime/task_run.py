@@ -223,6 +223,7 @@ def _run_within(
     thread.join(timeout.total_seconds())
     if thread.is_alive():
         reason = f"Timeout after {timeout.total_seconds():g} s"
+        context.log.warn(f"{reason}: the task is told to stop")
         token.cancel(reason)
         thread.join(STOP_GRACE)
         raise TaskFailed(reason, hint="raise `timeout`, or find out what takes so long")

@@ -42,6 +42,28 @@ class Lazy(Mapping[str, Any]):
         return len(self._makers)
 
 
+class Printed(Mapping[str, Any]):
+    """A map that prints as in Kestra 0.21, with what later versions have in it as well."""
+
+    __slots__ = ("_more", "_shown")
+
+    def __init__(self, shown: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+        self._shown = shown
+        self._more = more
+
+    def __getitem__(self, key: str) -> Any:
+        return self._shown[key] if key in self._shown else self._more[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._shown or key in self._more
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shown)
+
+    def __len__(self) -> int:
+        return len(self._shown)
+
+
 class Live(Mapping[str, Any]):
     """A read-only view of a tree that other threads add to: reading it never trips over them.
 
@@ -158,19 +180,19 @@ def item_variable(loop: LoopPath) -> dict[str, Any]:
     return items[-1]
 
 
-def _parents(task: Task, loop: LoopPath, ledger: Ledger) -> list[dict[str, Any]]:
+def _parents(task: Task, loop: LoopPath, ledger: Ledger) -> list[Mapping[str, Any]]:
     """List the ancestors, nearest first; one without a value or outputs is left out (0.21)."""
     found = []
     for ancestor in reversed(ledger.places[task.id].ancestors):
         run = ledger.run_of(ancestor.id, loop)
         if run is None or (run.value is None and run.outputs is None):
             continue
-        entry: dict[str, Any] = {"task": {"id": ancestor.id}}
+        entry: dict[str, Any] = {}
         if run.value is not None:
-            entry["taskrun"] = {"value": run.value, "iteration": run.iteration}
+            entry["taskrun"] = Printed({"value": run.value}, {"iteration": run.iteration})
         if run.outputs is not None:
             entry["outputs"] = run.outputs
-        found.append(entry)
+        found.append(Printed(entry, {"task": {"id": ancestor.id}}))
     return found
 
 
