@@ -147,6 +147,8 @@ class Execution:
         for line in lines:
             self.labels.update(line.get("labels", {}))
             self.vars = line.get("vars", self.vars)
+            if "readable" in line:
+                self.storage.allow(line["readable"])
             self.states += [
                 (state, datetime.fromisoformat(at)) for state, at in line.get("states", ())
             ]
@@ -270,6 +272,11 @@ class Execution:
             variables["endDate"] = iso_millis(self.ended)
             variables["outputs"] = self.outputs or {}
         return variables
+
+    def allow_files_of(self, prefix: str) -> None:
+        """Let the tasks to come read the files of an execution that this one started."""
+        self.storage.allow(prefix)
+        self.journal.append("_execution", {"readable": prefix})
 
     def add_labels(self, labels: Mapping[str, str]) -> None:
         """Set labels, over those of the same key."""

@@ -22,6 +22,7 @@ from kestra_dagster.runtime.line_parts import deal_parts, parse_size, split_line
 from kestra_dagster.runtime.records import Attempt, TaskRun, worst
 from kestra_dagster.runtime.records_json import jsonable
 from kestra_dagster.runtime.running_task import RunningTask
+from kestra_dagster.runtime.storage import execution_prefix
 from kestra_dagster.runtime.subflows import flow_of, request_of, transmitted
 from kestra_dagster.runtime.task_run import finish
 
@@ -122,6 +123,8 @@ def _items(
             inputs = context.render_typed(spec.inputs, {"taskrun": taskrun})
             request = request_of(spec, flow, context, inputs)
             found[number] = body.execution.platform.launch(request)
+            prefix = execution_prefix(flow.namespace, flow.id, found[number].execution_id)
+            body.execution.allow_files_of(prefix)
             states[number] = transmitted(spec, found[number]) if spec.wait else "SUCCESS"
         except KestraDagsterError as error:
             context.log.error(f"batch {number} could not run: {error}")

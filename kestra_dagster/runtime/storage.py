@@ -16,10 +16,17 @@ from urllib.parse import quote, unquote, urlsplit
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 
 SCHEME = "kestra"
+ALLOWED_VARIABLE = "KESTRA_DAGSTER_ALLOWED_FILES"
+"""Folders of this machine whose files flows may read by `file:///...`, as in a PATH; none else."""
 UNFINISHED = ".writing-"
 """How the names of files begin that are being written."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+
+def _slug(name: str) -> str:
+    """Return a task id as Kestra writes it in paths."""
+    return _UNSAFE.sub("-", name).replace("_", "-").lower()
 
 
 def execution_prefix(namespace: str, flow_id: str, execution_id: str) -> str:
@@ -57,9 +64,28 @@ class ExecutionStorage:
             return self._inside(self.root, path, uri)
         if parts.scheme == "nsfile" and self.namespace_root is not None:
             return self._inside(self._namespace(parts.netloc), path, uri)
+        if parts.scheme == "file" and not parts.netloc:
+            return self._local(path, uri)
         raise TaskMisconfigured(
             f"`{uri}` is not a file of the internal storage",
             hint="expected `kestra:///...` (an output of a task) or `nsfile:///...`",
+        )
+
+    def allow(self, prefix: str) -> None:
+        """Let the files of another execution be read here: one that this one started."""
+        self.readable = (*self.readable, prefix)
+
+    @staticmethod
+    def _local(path: str, uri: str) -> Path:
+        """Return a file of this machine, from one of the folders that flows may read."""
+        names = os.environ.get(ALLOWED_VARIABLE, "").split(os.pathsep)
+        allowed = [Path(name) for name in names if name]
+        target = Path(path).resolve()
+        if any(target.is_relative_to(folder.resolve()) for folder in allowed):
+            return target
+        raise TaskMisconfigured(
+            f"`{uri}` is not in a folder that flows may read",
+            hint=f"name its folder in the environment variable `{ALLOWED_VARIABLE}`",
         )
 
     def existing(self, uri: str) -> Path:
@@ -75,7 +101,7 @@ class ExecutionStorage:
 
     def task(self, task_id: str, task_run_id: str) -> TaskStorage:
         """Return the view a task run writes through."""
-        return TaskStorage(self, f"{self.prefix}/tasks/{task_id}/{safe_name(task_run_id)}")
+        return TaskStorage(self, f"{self.prefix}/tasks/{_slug(task_id)}/{safe_name(task_run_id)}")
 
     def delete_all(self) -> list[str]:
         """Delete every file of this execution and return the URIs."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.flow import label_map
 from kestra_dagster.runtime.children import CORRELATION, ChildEnd, ChildRequest
+from kestra_dagster.runtime.storage import execution_prefix
 
 if TYPE_CHECKING:
     from kestra_dagster.flow.model import Flow
@@ -27,6 +28,7 @@ def run_subflow(spec: Any, context: RunningTask) -> tuple[str, Mapping[str, Any]
 
     request = request_of(spec, flow, context, spec.inputs, spec.outputs, started)
     end = context.execution.platform.launch(request)
+    context.execution.allow_files_of(execution_prefix(flow.namespace, flow.id, end.execution_id))
     if not spec.wait:
         return "SUCCESS", {"executionId": end.execution_id}
     outputs = {"executionId": end.execution_id, "state": end.state, "outputs": end.outputs}

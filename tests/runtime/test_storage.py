@@ -89,3 +89,30 @@ def test_a_safe_name_is_one_plain_file_name(name):
     assert "/" not in safe
     assert "\\" not in safe
     assert len(safe) <= 150
+
+
+def test_local_files_only_from_allowed_folders(tmp_path, monkeypatch):
+    allowed, other = tmp_path / "allowed", tmp_path / "other"
+    for folder in (allowed, other):
+        folder.mkdir()
+        (folder / "data.csv").write_text("a,b\n")
+    (allowed / "link.csv").symlink_to(other / "data.csv")
+    storage = ExecutionStorage(tmp_path / "files", "/io/test/f/executions/1")
+    with pytest.raises(TaskFailed, match="KESTRA_DAGSTER_ALLOWED_FILES|may read"):
+        storage.resolve(f"file://{allowed}/data.csv")
+    monkeypatch.setenv("KESTRA_DAGSTER_ALLOWED_FILES", str(allowed))
+    assert storage.existing(f"file://{allowed}/data.csv").read_text() == "a,b\n"
+    for outside in (f"{other}/data.csv", f"{allowed}/link.csv", f"{allowed}/../other/data.csv"):
+        with pytest.raises(TaskFailed):
+            storage.resolve(f"file://{outside}")
+
+
+def test_the_files_of_a_child_may_be_read_once_allowed(tmp_path):
+    child = ExecutionStorage(tmp_path, "/io/test/child/executions/2")
+    uri = child.task("make_it", "make_it").put(b"made", "made.txt")
+    assert "/tasks/make-it/" in uri
+    parent = ExecutionStorage(tmp_path, "/io/test/parent/executions/1")
+    with pytest.raises(TaskFailed, match="belong"):
+        parent.existing(uri)
+    parent.allow(child.prefix)
+    assert parent.existing(uri).read_bytes() == b"made"
