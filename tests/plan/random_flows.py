@@ -24,6 +24,8 @@ class Case:
     """Ids of the runnable tasks that fail."""
     taken: dict[str, int]
     """For each If or Switch id, which of its branches is taken."""
+    skipped: frozenset[str] = frozenset()
+    """Ids of the tasks whose `runIf` does not hold."""
 
 
 class _Draw:
@@ -33,6 +35,7 @@ class _Draw:
         self.count = 0
         self.failing: set[str] = set()
         self.taken: dict[str, int] = {}
+        self.skipped: set[str] = set()
 
     def name(self, prefix: str) -> str:
         self.count += 1
@@ -47,16 +50,18 @@ class _Draw:
         options = TaskOptions(
             disabled=self.draw(st.integers(0, 15)) == 0,
             allow_failure=self.draw(st.integers(0, 9)) == 0,
+            run_if="some condition" if self.draw(st.integers(0, 5)) == 0 else None,
         )
+        task_id = self.name("t" if kind == "leaf" else kind.lower())
+        if options.run_if and self.draw(st.booleans()):
+            self.skipped.add(task_id)
         if kind == "leaf":
-            task_id = self.name("t")
             if self.draw(st.integers(0, 4)) == 0:
                 self.failing.add(task_id)
             return _task(task_id, CORE + "debug.Return", Nothing(), options, {})
-        return self.flowable(kind, options, depth)
+        return self.flowable(task_id, kind, options, depth)
 
-    def flowable(self, kind: str, options: TaskOptions, depth: int) -> Task:
-        task_id = self.name(kind.lower())
+    def flowable(self, task_id: str, kind: str, options: TaskOptions, depth: int) -> Task:
         branches = {"tasks": self.tasks(depth + 1, 1)}
         properties = {}
         if kind == "If":
@@ -111,6 +116,7 @@ def cases(draw, most: int = 14) -> Case:
     tasks = made.tasks(0, 1)
     errors = made.tasks(3, 1) if draw(st.integers(0, 2)) == 0 else ()
     final = made.tasks(3, 1) if draw(st.integers(0, 2)) == 0 else ()
+    after = made.tasks(3, 1) if draw(st.integers(0, 3)) == 0 else ()
     flow = Flow(
         id="random",
         namespace="io.kestra.tests",
@@ -118,5 +124,6 @@ def cases(draw, most: int = 14) -> Case:
         tasks=tasks,
         errors=errors,
         finally_=final,
+        after_execution=after,
     )
-    return Case(flow, frozenset(made.failing), made.taken)
+    return Case(flow, frozenset(made.failing), made.taken, frozenset(made.skipped))

@@ -14,6 +14,11 @@ from kestra_dagster.plan.model import Step
 
 def outcome(case: Case, step: Step) -> tuple[str, ...]:
     """Say what a step of a random case emits: as the runtime would, without running anything."""
+    skipped = step.task is not None and step.task.id in case.skipped
+    if skipped and step.kind in ("choice", "task"):
+        return ("skip",) if "skip" in step.signals else ("success",)
+    if step.kind == "choice" and "run" in step.signals:
+        return ("run",)
     if step.kind == "choice" and step.task is not None and step.task.id in case.taken:
         names = list(dict.fromkeys(branch_signals(step.task).values()))
         return (names[case.taken[step.task.id]],)
@@ -49,6 +54,7 @@ class Reference:
     def flow(self) -> set[str]:
         flow = self.case.flow
         self.scope(lambda: self.sequence(flow.tasks), flow.errors, flow.finally_)
+        self.sequence(flow.after_execution)
         return self.started
 
     def scope(self, body, errors, final) -> bool:
@@ -64,8 +70,10 @@ class Reference:
     def task(self, task) -> bool:
         if not task.branches:
             self.started.add(task.id)
-            well = task.id not in self.case.failing
+            well = task.id not in self.case.failing or task.id in self.case.skipped
             return well or task.options.allow_failure
+        if task.id in self.case.skipped:
+            return True
         errors = task.branches.get("errors", ())
         final = task.branches.get("finally", ())
         well = self.scope(lambda: self.body(task), errors, final)
