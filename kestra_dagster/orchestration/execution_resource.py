@@ -10,11 +10,12 @@ from typing import Any
 
 import dagster as dg
 
+from kestra_dagster.executor import link_run
 from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.orchestration.changes import changes_listener
-from kestra_dagster.orchestration.children import children_on
+from kestra_dagster.orchestration.children import PARENT_TAG, children_on
 from kestra_dagster.orchestration.database import database_url
 from kestra_dagster.orchestration.input_config import HELD
 from kestra_dagster.orchestration.sessions import Session, session_of
@@ -69,6 +70,9 @@ def execution_resource(
         execution.refusal = current.refusal or execution.refusal
         current.execution = execution
         current.opened(execution)
+        parent = run.tags.get(PARENT_TAG)
+        if parent:
+            link_run(instance, run, "Started by a task of another run.", "started by", parent)
         try:
             with running(execution):
                 yield execution

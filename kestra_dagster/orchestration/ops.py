@@ -10,6 +10,7 @@ import dagster as dg
 from kestra_dagster.executor import Slot, drives, report_handled_failure, slots_tag, termination
 from kestra_dagster.orchestration.step_log import StepLog
 from kestra_dagster.orchestration.step_metadata import step_metadata
+from kestra_dagster.orchestration.written_assets import written_assets
 from kestra_dagster.plan.model import Step
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.steps import Outcome, run_step
@@ -69,6 +70,9 @@ def _compute(step: Step) -> Callable[..., Iterator[Any]]:
                 report_handled_failure(context, _failure(outcome, execution))
             else:
                 context.log.warning("this failure does not fail the run: something allows it")
+        elif outcome.run is not None:
+            for materialization in written_assets(context, outcome.run.outputs):
+                context.log_event(materialization)
         for signal in outcome.signals:
             yield dg.Output(None, signal, metadata=step_metadata(outcome.run, execution))
 

@@ -19,6 +19,7 @@ from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.properties import RUN, dynamic_fields, has_template
 from kestra_dagster.flow.triggers import Trigger, polled_properties
 from kestra_dagster.orchestration.dispatch import Dispatch
+from kestra_dagster.orchestration.instances import instance_of
 from kestra_dagster.orchestration.trigger_desk import Desk, is_enabled
 from kestra_dagster.orchestration.trigger_host import TriggerHost
 from kestra_dagster.runtime.cancellation import CancelToken
@@ -59,7 +60,7 @@ def polling_sensor(dispatch: Dispatch, flow: Flow, trigger: Trigger) -> dg.Senso
 
 
 def _tick(context: dg.SensorEvaluationContext, dispatch: Dispatch, flow: Flow, trigger: Trigger):
-    key, instance = trigger_key(flow, trigger), context.instance
+    key, instance = trigger_key(flow, trigger), instance_of(context)
     desk = dispatch.desk(instance)
     with desk.store.work() as work:
         locked = not trigger.spec.allow_concurrent and work.active(key)

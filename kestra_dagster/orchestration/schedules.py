@@ -8,7 +8,7 @@ started by the sensor of the location (`sensors.py`).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
 
 import dagster as dg
@@ -19,6 +19,7 @@ from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.properties import has_template
 from kestra_dagster.flow.triggers import Schedule, ScheduleOnDates, Trigger
 from kestra_dagster.orchestration.dispatch import Dispatch
+from kestra_dagster.orchestration.instances import instance_of
 from kestra_dagster.orchestration.switches import running_since
 from kestra_dagster.orchestration.trigger_desk import is_enabled
 from kestra_dagster.runtime.host import server_zone
@@ -45,9 +46,10 @@ def _schedule(dispatch: Dispatch, flow: Flow, trigger: Trigger) -> dg.ScheduleDe
     crons, zone = ticks_of(trigger)
 
     def evaluate(context: dg.ScheduleEvaluationContext):
-        if not enabled:
-            return dg.SkipReason("it is disabled in the flow")
-        return _tick(context, dispatch, flow, trigger, name)
+        if enabled:
+            yield from _tick(context, dispatch, flow, trigger, name)
+        else:
+            yield dg.SkipReason("it is disabled in the flow")
 
     return dg.ScheduleDefinition(
         name=name,
@@ -69,8 +71,8 @@ def _tick(
     flow: Flow,
     trigger: Trigger,
     name: str,
-):
-    instance = context.instance
+) -> Iterable[dg.RunRequest | dg.SkipReason]:
+    instance = instance_of(context)
     at = context.scheduled_execution_time.astimezone(timezone.utc)
     key = trigger_key(flow, trigger)
     desk = dispatch.desk(instance)
@@ -83,7 +85,7 @@ def _tick(
         requests = dispatch.requests(instance, work, lambda asked: asked.trigger == key)
     for note in desk.notes:
         context.log.warning(note)
-    return requests or dg.SkipReason(why or "it was started already")
+    return requests or [dg.SkipReason(why or "it was started already")]
 
 
 def ticks_of(trigger: Trigger) -> tuple[str | list[str], str]:

@@ -20,6 +20,7 @@ from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.triggers import Schedule, ScheduleOnDates, Trigger
 from kestra_dagster.orchestration import trigger_host
 from kestra_dagster.orchestration.dispatch import Dispatch
+from kestra_dagster.orchestration.instances import instance_of
 from kestra_dagster.orchestration.schedules import dagster_ticks_at
 from kestra_dagster.orchestration.switches import Switches
 from kestra_dagster.orchestration.trigger_desk import Desk, facts_of_run
@@ -76,9 +77,10 @@ class Hub:
 
     def tick(self, context: dg.SensorEvaluationContext):
         """Decide what starts now and ask for it."""
-        switches = _switches(context)
+        instance = instance_of(context)
+        switches = _switches(context, instance)
         desk = self.dispatch.desk(
-            context.instance,
+            instance,
             lambda flow, trigger: switches.is_on(self.dispatch.name_of(flow, trigger)),
             lambda flow, trigger: switches.turn_off(
                 self.dispatch.name_of(flow, trigger),
@@ -91,9 +93,9 @@ class Hub:
                 break
         self.alarms.ring(desk, switches)
         self._mind_windows(desk)
-        self._sweep(context.instance, desk)
+        self._sweep(instance, desk)
         with desk.store.work() as work:
-            requests = self.dispatch.requests(context.instance, work)
+            requests = self.dispatch.requests(instance, work)
         for note in desk.notes:
             context.log.warning(note)
         return requests or dg.SkipReason("nothing to start")
@@ -124,9 +126,9 @@ class Hub:
             work.forget_starts(now - KEPT)
 
 
-def _switches(context: dg.SensorEvaluationContext) -> Switches:
+def _switches(context: dg.SensorEvaluationContext, instance: dg.DagsterInstance) -> Switches:
     name = context.repository_name or "__repository__"
-    return Switches(context.instance, context.code_location_origin, name)
+    return Switches(instance, context.code_location_origin, name)
 
 
 class Alarms:

@@ -117,6 +117,13 @@ class TriggerStore:
                 connection.commit()
         return _asked(row)
 
+    def asked(self, key: str) -> Asked | None:
+        """Return a start by its key."""
+        starts = self._tables.starts
+        with self._connection() as connection:
+            row = connection.execute(starts.select().where(starts.c.key == key)).one_or_none()
+        return None if row is None else _asked(row)
+
     def add(self, start: Start, trigger: str) -> None:
         """Keep a start that somebody asks for at once."""
         with self.work() as work:

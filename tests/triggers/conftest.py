@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -49,3 +51,19 @@ def context() -> ConditionContext:
             (("FAILED", "SUCCESS"), ("SUCCESS",)),
         ),
     )
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Open a house with flows, at a time of the clock."""
+    from daemon import House
+
+    with ExitStack() as stack:
+
+        def build(now: str, *flows: dict[str, Any], runs: bool = False) -> Any:
+            one = House(tmp_path, now, runs)
+            for flow in flows:
+                one.flow(yaml.safe_dump(flow, sort_keys=False))
+            return stack.enter_context(one.open())
+
+        yield build
