@@ -63,6 +63,10 @@ _CORE = {
     "trigger.Toggle": "executions:Toggle",
 }
 _AWS = {
+    "emr.CreateCluster": "aws_emr:CreateClusterAndSubmitSteps",
+    "emr.CreateClusterAndSubmitSteps": "aws_emr:CreateClusterAndSubmitSteps",
+    "emr.DeleteCluster": "aws_emr:DeleteCluster",
+    "emr.SubmitSteps": "aws_emr:SubmitSteps",
     "s3.Copy": "aws_s3_objects:Copy",
     "s3.CreateBucket": "aws_s3_objects:CreateBucket",
     "s3.Delete": "aws_s3_objects:Delete",
