@@ -2,6 +2,7 @@
 
 from kestra_dagster.executor.definition import ThreadedExecutor, threaded_executor
 from kestra_dagster.executor.failures import report_handled_failure
+from kestra_dagster.executor.internals import link_run
 from kestra_dagster.executor.slots import SLOTS_TAG, Slot, slots_tag
 from kestra_dagster.executor.termination import drives, termination
 
@@ -10,6 +11,7 @@ __all__ = [
     "Slot",
     "ThreadedExecutor",
     "drives",
+    "link_run",
     "report_handled_failure",
     "slots_tag",
     "termination",

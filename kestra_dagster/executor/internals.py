@@ -133,6 +133,14 @@ def exc_info_of(error: BaseException) -> Any:
     return type(error), error, error.__traceback__
 
 
+def link_run(instance: Any, run: Any, message: str, label: str, other_run_id: str) -> None:
+    """Write an event to a run's log that links to another run."""
+    from dagster import MetadataValue
+
+    data = EngineEventData(metadata={label: MetadataValue.dagster_run(other_run_id)})
+    instance.report_engine_event(message, run, data)
+
+
 def next_claim_due(pools: InstanceConcurrencyContext) -> float | None:
     """Return when (`time.time()`) the next waiting step may ask for its pool slot again."""
     if not pools.has_pending_claims():
