@@ -7,6 +7,7 @@ import dagster as dg
 from kestra_dagster.lake.assets import lake_assets
 from kestra_dagster.lake.config import Calendar, Lake, from_environment
 from kestra_dagster.lake.orphans import orphan_sensor
+from kestra_dagster.lake.outside import outside_sensor
 from kestra_dagster.lake.schedules import lake_jobs, lake_schedules, waiting_sensor
 
 
@@ -22,7 +23,11 @@ def lake_definitions(calendar: Calendar | None = None, lake: Lake | None = None)
         assets=lake_assets(calendar, lake),
         jobs=[generation, processing],
         schedules=lake_schedules(calendar, generation, processing),
-        sensors=[waiting_sensor(calendar, processing), orphan_sensor(calendar)],
+        sensors=[
+            waiting_sensor(calendar, processing),
+            orphan_sensor(calendar),
+            outside_sensor(calendar),
+        ],
         resources={"lake": lake},
         executor=dg.in_process_executor,
     )

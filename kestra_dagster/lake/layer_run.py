@@ -30,6 +30,9 @@ RUN_TAG = "dagster/run_id"
 JOB_TAG = "dagster/job"
 """Tags of every cluster: whose it is, for the sensor that looks for orphans and for the bill."""
 
+OWN_VERSION = "dagster-"
+"""What the versions begin with that a run of the assets makes; it records them itself."""
+
 _RETRY_DELAY = 30
 _LONGEST_TAG = 250
 
@@ -45,7 +48,7 @@ class LayerRun:
         self._layer = layer
         self._sleep = termination(context.run.run_id).sleep
         self._bucket = lake_bucket(lake, context.log.info, self._sleep)
-        self._version = f"{context.run.run_id[:8]}-{context.retry_number}"
+        self._version = f"{OWN_VERSION}{context.run.run_id[:8]}-{context.retry_number}"
 
     def materialize(
         self, options: Mapping[str, str]

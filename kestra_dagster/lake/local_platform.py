@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kestra_dagster.lake.local_emr.process import local_emr
+from kestra_dagster.lake.scripts import place
 
 if TYPE_CHECKING:
     from kestra_dagster.local.s3 import LocalS3
@@ -23,7 +24,7 @@ def local_platform(s3: LocalS3) -> Iterator[Mapping[str, str]]:
     Without a usable Java it runs too, and refuses clusters with what to install.
     """
     bucket = os.environ.get(BUCKET_VARIABLE, DEFAULT_BUCKET)
-    (s3.folder / bucket).mkdir(parents=True, exist_ok=True)
+    place(s3.folder / bucket)
     with local_emr(s3.folder, access_key=s3.access_key_id, secret_key=s3.secret_access_key) as emr:
         yield {
             "AWS_ACCESS_KEY_ID": s3.access_key_id,

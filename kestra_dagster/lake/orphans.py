@@ -31,7 +31,7 @@ def orphan_sensor(calendar: Calendar) -> dg.SensorDefinition:
         "could not be reached.",
     )
     def terminate_orphan_clusters(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SkipReason:
-        if not _has_credentials():
+        if not has_credentials():
             return dg.SkipReason("no AWS credentials here, so no clusters")
         calls = emr_calls(lake, context.log.info).patient(_PATIENCE)
         ended = list(orphans(calls, context.instance))
@@ -60,7 +60,7 @@ def orphans(calls: Calls, instance: dg.DagsterInstance) -> Iterator[tuple[str, s
             yield summary["Id"], f"run {run.run_id} is {run.status.value}"
 
 
-def _has_credentials() -> bool:
+def has_credentials() -> bool:
     """Look without asking: a machine outside of AWS would wait for a metadata server."""
     named = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
     more = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_ENDPOINT_URL_EMR", "LAKE_BUCKET")

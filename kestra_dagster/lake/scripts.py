@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 JOBS = Path(__file__).with_name("jobs")
 CODE = "builditall-code"
+CURRENT = f"{CODE}/current"
+"""The bundle of the last upload, under a name that flows can know."""
+
 SCRIPTS: Mapping[str, str] = {"raw": "data_generator.py", "processed": "data_processor.py"}
 """The Spark job that makes each layer."""
 
@@ -58,7 +61,18 @@ def upload(lake: Lake, bucket: Bucket) -> str:
     for name, text in files.files.items():
         if folder + name not in there:
             bucket.put(folder + name, text)
+            bucket.put(f"{CURRENT}/{name}", text)
     return f"{lake.root}/{folder}"
+
+
+def place(bucket_folder: Path) -> None:
+    """Write the bundle for flows into the folder behind a bucket of the local S3."""
+    target = bucket_folder / CURRENT
+    target.mkdir(parents=True, exist_ok=True)
+    for name, text in bundle().files.items():
+        draft = target / f".{name}"
+        draft.write_bytes(text)
+        draft.replace(target / name)
 
 
 def spark_submit_arguments(folder: str, layer: str, options: Mapping[str, str]) -> list[str]:

@@ -43,10 +43,10 @@ def raw(lake: Lake) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def processed(lake: Lake, raw: dict[str, Any]) -> dict[str, Any]:
-    manifests = {day: Processing(lake, day, f"done{day}").run() for day in (OLD, NEW)}
-    for manifest in manifests.values():
-        lake.finish(manifest, True, 0.5)
-    return manifests
+    """Manifest of the newer day; the older one costs as much, and the whole path processes it."""
+    manifest = Processing(lake, NEW, "done").run()
+    lake.finish(manifest, True, 0.5)
+    return manifest
 
 
 def rows(lake: Lake, manifest: dict[str, Any], table: str) -> list[Any]:
@@ -95,19 +95,13 @@ def test_the_same_seed_and_day_give_the_same_rows_and_others_do_not(lake: Lake, 
     assert made(a_day("2025-02-27")) != again
 
 
-def test_processed_days_pass_their_checks(processed) -> None:
-    for manifest in processed.values():
-        assert [item for item in judge(manifest) if not item.passed] == []
-        assert set(manifest["tables"]) == set(PROCESSED)
+def test_a_processed_day_passes_its_checks(processed) -> None:
+    assert [item for item in judge(processed) if not item.passed] == []
+    assert set(processed["tables"]) == set(PROCESSED)
 
 
 def test_every_rule_finds_something_to_reject(processed) -> None:
-    reasons = {
-        reason
-        for manifest in processed.values()
-        for of_table in manifest["rejected"].values()
-        for reason in of_table
-    }
+    reasons = {reason for of_table in processed["rejected"].values() for reason in of_table}
     assert reasons >= {
         "bad_amount",
         "bad_price",
@@ -123,11 +117,11 @@ def test_every_rule_finds_something_to_reject(processed) -> None:
 
 
 def test_the_quarantine_keeps_the_rows_and_says_why(lake: Lake, processed) -> None:
-    kept = rows(lake, processed[NEW], "quarantine")
+    kept = rows(lake, processed, "quarantine")
     counted = Counter((row["source"], row["reason"]) for row in kept)
     expected = {
         (source, reason): number
-        for source, reasons in processed[NEW]["rejected"].items()
+        for source, reasons in processed["rejected"].items()
         for reason, number in reasons.items()
     }
     assert counted == expected
@@ -136,18 +130,16 @@ def test_the_quarantine_keeps_the_rows_and_says_why(lake: Lake, processed) -> No
 
 
 def test_sales_are_what_plain_python_makes_of_the_raw_rows(lake: Lake, raw, processed) -> None:
-    for day in (OLD, NEW):
-        expected = sales_by_hand({name: rows(lake, raw[day], name) for name in RAW})
-        sales = rows(lake, processed[day], "daily_sales")
-        found = {
-            (row["country"], row["category"], row["currency"], str(row["order_date"])): (
-                row["lines"],
-                row["units"],
-                row["revenue"],
-            )
-            for row in sales
-        }
-        assert found == expected
+    expected = sales_by_hand({name: rows(lake, raw[NEW], name) for name in RAW})
+    found = {
+        (row["country"], row["category"], row["currency"], str(row["order_date"])): (
+            row["lines"],
+            row["units"],
+            row["revenue"],
+        )
+        for row in rows(lake, processed, "daily_sales")
+    }
+    assert found == expected
 
 
 def sales_by_hand(raw: dict[str, list[Any]]) -> dict[tuple, tuple]:
@@ -199,12 +191,12 @@ def sales_by_hand(raw: dict[str, list[Any]]) -> dict[tuple, tuple]:
 
 
 def test_types_are_conformed_and_e_mail_addresses_are_not_in_clear(lake: Lake, processed) -> None:
-    customer = rows(lake, processed[NEW], "dim_customer")[0]
+    customer = rows(lake, processed, "dim_customer")[0]
     assert len(customer["email_hash"]) == 64
     assert customer["country"] in {"DE", "FR", "NL", "GB", "US", "PL"}
     assert "  " not in customer["full_name"]
-    assert {row["loyalty_tier"] for row in rows(lake, processed[OLD], "dim_customer")} == {"none"}
-    assert {row["channel"] for row in rows(lake, processed[NEW], "fct_orders")} == {
+    assert len({row["loyalty_tier"] for row in rows(lake, processed, "dim_customer")}) == 4
+    assert {row["channel"] for row in rows(lake, processed, "fct_orders")} == {
         "web",
         "app",
         "phone",
@@ -212,12 +204,12 @@ def test_types_are_conformed_and_e_mail_addresses_are_not_in_clear(lake: Lake, p
 
 
 def test_a_day_processed_again_is_the_same_and_is_there_once(lake: Lake, processed) -> None:
-    again = Processing(lake, OLD, "again").run()
+    again = Processing(lake, NEW, "again").run()
     for table in PROCESSED:
-        assert contents(lake, again, table) == contents(lake, processed[OLD], table)
-    assert lake.published("processed", OLD)["version"] == f"done{OLD}"
+        assert contents(lake, again, table) == contents(lake, processed, table)
+    assert lake.published("processed", NEW)["version"] == "done"
     lake.finish(again, True, 0.5)
-    assert lake.published("processed", OLD)["version"] == "again"
+    assert lake.published("processed", NEW)["version"] == "again"
 
 
 def test_a_bad_day_is_written_but_not_published_and_goes_no_further(lake: Lake) -> None:
