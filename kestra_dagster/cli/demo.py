@@ -50,6 +50,8 @@ def samples(source: str) -> tuple[Sample, ...]:
             },
             {"r-news-parallel": "news", "r-sports-parallel": "sports"},
         ),
+        Sample("order-report"),
+        Sample("warehouse-check"),
     )
 
 

@@ -13,14 +13,8 @@ pytestmark = pytest.mark.whole
 
 REPOSITORY = Path(__file__).parents[2]
 MODULE = ("-m", "kestra_dagster.definitions")
-JOBS = (
-    "greet",
-    "kestra_reddit_aws_example",
-    "kestra_reddit_aws_parallel_example",
-    "sample_parallel_task",
-    "sample_sequential_task",
-    "sample_task",
-)
+JOBS = {"greet"} | {path.stem.replace("-", "_") for path in (REPOSITORY / "flows").glob("*.yaml")}
+"""The jobs of the flows: each file of ours is named after its flow."""
 GREET = """\
 id: greet
 namespace: company.team
@@ -89,7 +83,7 @@ def test_job_list_names_the_jobs_and_the_log_what_is_broken(folder: Path) -> Non
     done = run(folder, "dagster", "job", "list", *MODULE)
     assert done.returncode == 0, done.stderr
     named = [line.removeprefix("Job: ") for line in done.stdout.splitlines() if "Job: " in line]
-    assert tuple(named) == JOBS
+    assert set(named) >= JOBS
     printed = done.stdout + done.stderr
     assert printed.count(SAID) == 1
     assert "1 file with errors, the flows of all others are loaded" in printed
@@ -140,7 +134,7 @@ def test_dg_list_defs(folder: Path) -> None:
     done = run(folder, "dg", "list", "defs", "--json", cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
     jobs = json.loads(done.stdout)["jobs"]
-    assert tuple(job["name"] for job in jobs) == JOBS
+    assert {job["name"] for job in jobs} >= JOBS
     about = {job["name"]: job.get("description") for job in jobs}
     assert about["sample_parallel_task"] == "Three tasks that start together."
 

@@ -18,6 +18,8 @@ FLOWS = {
     "sample-parallel-task": "",
     "kestra-reddit-aws-example": "r-news-today",
     "kestra-reddit-aws-parallel-example": "r-news-parallel",
+    "order-report": "",
+    "warehouse-check": "",
 }
 UPLOADS = {"r-news-today": "news", "r-news-parallel": "news", "r-sports-parallel": "sports"}
 
@@ -55,7 +57,8 @@ def test_the_demo_runs_everything_and_leaves_nothing_behind(place) -> None:
 
 def test_wrong_or_missing_objects_are_noticed(tmp_path: Path) -> None:
     module = import_module("kestra_dagster.cli.demo")  # the name alone is the command
-    sample = module.samples("http://127.0.0.1")[-1]
+    samples = module.samples("http://127.0.0.1")
+    (sample,) = [one for one in samples if one.id == "kestra-reddit-aws-parallel-example"]
     with local_s3(tmp_path, (BUCKET,)) as s3:
         (s3.folder / BUCKET / "r-news-parallel").write_bytes(listing("sports"))
         said = module.misplaced(sample, s3)
