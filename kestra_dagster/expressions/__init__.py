@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         UndefinedVariable,
     )
     from kestra_dagster.expressions.host import Host
-    from kestra_dagster.expressions.references import Reference, references
+    from kestra_dagster.expressions.reads import Reference, references
     from kestra_dagster.expressions.template import Template
 
 __all__ = [
@@ -51,7 +51,7 @@ _HOMES = {
         "UndefinedVariable",
     ),
     "host": ("Host",),
-    "references": ("Reference", "references"),
+    "reads": ("Reference", "references"),
     "template": ("Template",),
 }
 

@@ -162,3 +162,10 @@ def http(
 def not_open_source(context: Context, *arguments: Any) -> Any:
     """Refuse a function of Kestra's Enterprise Edition."""
     raise ExpressionError("this function is part of Kestra's Enterprise Edition")
+
+
+def subflow(context: Context, *arguments: Any) -> Any:
+    """Refuse the function that runs a flow to fill a form of Kestra's UI."""
+    raise ExpressionError(
+        "`subflow()` is not available in expressions here", hint="use a `core.flow.Subflow` task"
+    )

@@ -163,7 +163,7 @@ FUNCTIONS: dict[str, Callee] = {
         kv=("kv", ("key", "namespace", "errorOnMissing")),
         read=("read", ("path", "namespace", "revision", "version")),
         secret=("secret", ("key", "namespace", "subkey", "full")),
-        subflow=("not_open_source", None),
+        subflow=("subflow", None),
     ),
     **_table(
         "functions_ids",
