@@ -168,7 +168,18 @@ def test_render(tmp_path: Path) -> None:
     (tmp_path / "vars.yaml").write_text("a: {b: [1, 2]}\nday: 2026-01-02\n")
     variables = ["--vars", str(tmp_path / "vars.yaml")]
     assert invoke("render", "{{ a.b[1] ~ day }}", *variables).output == "22026-01-02\n"
-    assert invoke("render", "{{ a }}", "--typed", *variables).output == '{"b": [1, 2]}\n'
+    typed = invoke("render", "{{ a }}", "--typed", *variables).output
+    assert typed == '{"b": [1, 2]}\ntype: map of 1 entry\n'
+    for template, lines in {
+        "{{ a.b }}": ["[1, 2]", "type: list of 2 elements"],
+        "{{ a.b[0] + 1 }}": ["2", "type: integer"],
+        "{{ 1 / 2.0 }}": ["0.5", "type: decimal"],
+        "{{ day }}": ['"2026-01-02"', "type: string"],
+        "{{ null }}": ["null", "type: null"],
+        "{{ a.b is empty }}": ["false", "type: boolean"],
+        "text": ['"text"', "type: string"],
+    }.items():
+        assert invoke("render", template, "--typed", *variables).output.splitlines() == lines
     assert invoke("render", "-", text="{{ 'x' | upper }}").output == "X\n"
 
 
