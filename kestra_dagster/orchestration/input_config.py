@@ -96,6 +96,11 @@ def _describe(item: Input) -> str:
             "write `env: NAME` for an environment variable or `secret: KEY` for a Kestra secret; "
             "run config never holds the value"
         )
+    elif item.type == "FILE":
+        parts.append(
+            "the URI of a file: `kestra:///...`, `nsfile:///...` (a file of the namespace), or "
+            "`file:///...` in a folder that KESTRA_DAGSTER_ALLOWED_FILES names"
+        )
     elif item.defaults is not None and not _shown_default(item):
         parts.append(f"defaults to `{text_value(item.defaults)}`")
     return " ".join(part for part in parts if part)
