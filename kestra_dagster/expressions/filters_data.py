@@ -44,8 +44,7 @@ def jq(context: Context, value: Any, expression: Any = None) -> Any:
         raise ExpressionError("`jq` needs the argument `expression`, a string")
     from kestra_dagster.expressions.jq import run_jq
 
-    text = value if isinstance(value, str) else json_text(value, context.budget)
-    return run_jq(expression, text, context.budget)
+    return run_jq(expression, value, context.budget)
 
 
 def class_name_of(context: Context, value: Any) -> Any:

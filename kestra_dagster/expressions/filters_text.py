@@ -222,9 +222,9 @@ def escape_char(context: Context, value: Any, type: Any = None) -> Any:
 
 
 def regex_match(context: Context, value: Any, regex: Any = None) -> Any:
-    """Say whether a part of the text matches."""
+    """Say whether a part of the text matches; null does not."""
     if value is None:
-        return None
+        return False
     pattern = _text(context, _required(regex, "regexMatch", "regex"))
     return regexes.find(pattern, _text(context, value), context) is not None
 

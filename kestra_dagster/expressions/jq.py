@@ -18,6 +18,7 @@ from typing import IO, Any
 from kestra_dagster.expressions.context import MAX_ITEMS, Budget
 from kestra_dagster.expressions.errors import ExpressionError, ExpressionLimitError
 from kestra_dagster.expressions.jq_paths import walk, walk_of
+from kestra_dagster.expressions.text import json_text, json_tree
 
 _MAX_PROGRAM = 10_000
 _MAX_INPUT = 4_000_000
@@ -31,23 +32,26 @@ _ANSWER_SECONDS = 10.0
 """The worker limits its own processor time; this is for a machine that is too busy."""
 
 
-def run_jq(program: str, text: str, budget: Budget) -> list[Any]:
-    """Run a program on JSON text and return the list of its results."""
+def run_jq(program: str, value: Any, budget: Budget) -> list[Any]:
+    """Run a program on a value (a string is JSON text) and return the list of its results."""
     if len(program) > _MAX_PROGRAM:
         raise ExpressionLimitError(f"the jq program is longer than {_MAX_PROGRAM} characters")
+    if (stages := walk_of(program)) is not None:
+        try:
+            is_text = isinstance(value, str)
+            tree = json.loads(value or "null") if is_text else json_tree(value, budget)
+            return walk(stages, tree, budget)
+        except RecursionError:
+            raise ExpressionLimitError("the JSON is nested too deep") from None
+        except ValueError as error:
+            raise _failure(program, str(error)) from None
+    text = value if isinstance(value, str) else json_text(value, budget)
     if len(text) > _MAX_INPUT:
         raise ExpressionLimitError(
             f"the input of jq is longer than {_MAX_INPUT} characters", hint="use jq in a task"
         )
     if _IMPORTS.search(program):
         raise ExpressionError("a jq program in an expression cannot import modules")
-    if (stages := walk_of(program)) is not None:
-        try:
-            return walk(stages, json.loads(text or "null"), budget)
-        except RecursionError:
-            raise ExpressionLimitError("the JSON is nested too deep") from None
-        except ValueError as error:
-            raise _failure(program, str(error)) from None
     simple = _SIMPLE.fullmatch(program) and program.count("[") < 4 and program.count(",") < 6
     if simple:
         import jq

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from decimal import Decimal
 from enum import Enum
+from json import loads
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -48,6 +49,25 @@ def json_text(value: Any, budget: Budget | None = None) -> str:
     parts: list[str] = []
     _JsonWriter(parts, budget or Budget()).write(value, 0)
     return "".join(parts)
+
+
+def json_tree(value: Any, budget: Budget, depth: int = 0) -> Any:
+    """Return a value as its JSON would be read, but with its numbers as they are."""
+    _deeper(depth)
+    budget.spend()
+    if value is None or isinstance(value, (str, bool)):
+        return _plain_str(value) if isinstance(value, str) else value
+    if is_map(value):
+        return {
+            key if type(key) is str else java_text(key, budget): json_tree(item, budget, depth + 1)
+            for key, item in value.items()
+            if item is not None
+        }
+    if is_list(value) or isinstance(value, Set):
+        return [json_tree(item, budget, depth + 1) for item in value]
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, Enum):
+        return value
+    return loads(json_text(value, budget))
 
 
 def scalar_text(value: Any) -> str:

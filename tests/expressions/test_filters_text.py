@@ -38,6 +38,7 @@ from kestra_dagster.expressions import ExpressionError, render
         ("[\"it's\"] | escapeChar('shell')", "[\"it'\\\\''s\"]"),
         ("'abc' | regexMatch('b')", "true"),
         ("'abc' | regexMatch('^b')", "false"),
+        ("nothing | regexMatch('.*')", "false"),
         ("'john smith' | regexReplace('(\\w+) (\\w+)', '$2 $1')", "smith john"),
         ("'a-b' | regexReplace('-', '\\$')", "a$b"),
         ("'order-12345-done' | regexExtract('\\d+')", "12345"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 
 import jq
 import pytest
@@ -136,6 +136,10 @@ def _as_text(value):
         ("s | toJson | jq('ascii_downcase') | first", "hello world"),
         ("m | jq('env | length') | first", "0"),
         ("1.0 | jq('.') | first", "1.0"),
+        ("'null' | jq('.') | first ?? 'none'", "none"),
+        ("{'f': '1.5' | number, 'n': null} | jq('.f') | first | className", "java.lang.Float"),
+        ("{'f': '1.5' | number, 'n': null} | jq('.[]')", "[1.5]"),
+        ("{'d': date} | jq('.d') | first", "2024-01-02T03:00:00Z"),
         ("{'id': 10000000000000001} | jq('.id') | first", "10000000000000001"),
         ("{'a b': [{'c': 1}, {'c': 2}]} | jq('.[\"a b\"][] | .c, .d')", "[1,null,2,null]"),
         ("l | jq('.[-1], .[9], .[0:2]')", "[2,null,[3,1]]"),
@@ -143,7 +147,8 @@ def _as_text(value):
     ],
 )
 def test_jq(show, expression, text):
-    assert show("{{ " + expression + " }}") == text
+    when = datetime(2024, 1, 2, 3, tzinfo=timezone.utc)
+    assert show("{{ " + expression + " }}", date=when) == text
 
 
 @pytest.mark.parametrize(
