@@ -162,7 +162,7 @@ def react(
     context = ConditionContext(
         listener.flow.namespace,
         listener.flow.id,
-        ChainMap(dict(flow_variables), dict(_upstream(change)), change.variables),  # type: ignore[arg-type]
+        ChainMap(_upstream(change), change.variables, flow_variables),  # type: ignore[arg-type]
         host,
         facts,
     )

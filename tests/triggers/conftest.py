@@ -60,10 +60,25 @@ def house(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     with ExitStack() as stack:
 
-        def build(now: str, *flows: dict[str, Any], runs: bool = False) -> Any:
-            one = House(tmp_path, now, runs)
+        def build(
+            now: str, *flows: dict[str, Any], runs: bool = False, postgres: str | None = None
+        ) -> Any:
+            one = House(tmp_path, now, runs, postgres)
             for flow in flows:
                 one.flow(yaml.safe_dump(flow, sort_keys=False))
             return stack.enter_context(one.open())
 
         yield build
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[str]:
+    """A database of its own on a real PostgreSQL."""
+    from kestra_dagster.local.postgres import is_installed, local_postgres
+
+    if not is_installed():
+        pytest.skip("the extra `local` is not installed")
+    home = tmp_path / "home"
+    home.mkdir()
+    with local_postgres(home) as url:
+        yield url

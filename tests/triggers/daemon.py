@@ -90,7 +90,8 @@ class Daemon:
 class House:
     """An instance with its code locations and the clock on the wall."""
 
-    def __init__(self, folder: Path, now: str, runs: bool) -> None:
+    def __init__(self, folder: Path, now: str, runs: bool, postgres: str | None = None) -> None:
+        self.postgres = postgres
         self.folder, self.now = folder, moment(now)
         self.locations: dict[str, Path] = {}
         self._runs, self._count = runs, 0
@@ -113,13 +114,21 @@ class House:
             if self._runs
             else ("dagster._core.test_utils", "MockedRunLauncher")
         )
-        overrides = {
+        overrides: dict[str, Any] = {
             "run_launcher": {"module": launcher[0], "class": launcher[1]},
             "run_coordinator": {
                 "module": "dagster._core.run_coordinator",
                 "class": "DefaultRunCoordinator",
             },
         }
+        if self.postgres:
+            overrides["storage"] = {"postgres": {"postgres_url": self.postgres}}
+        else:
+            # A database file for the events of every run is most of what a test would cost.
+            overrides["event_log_storage"] = {
+                "module": "dagster._core.storage.event_log.in_memory",
+                "class": "InMemoryEventLogStorage",
+            }
         with instance_for_test(overrides=overrides, temp_dir=str(self.folder)) as instance:
             self.instance = instance
             yield self

@@ -211,9 +211,11 @@ def test_a_window_that_nobody_met(house):
     assert (run.tags["kestra/state"], run.tags["label/late"]) == ("FAILED", "yes")
 
 
-def test_a_storm(house):
+@pytest.mark.whole
+@pytest.mark.timeout(400)
+def test_a_storm(house, postgres):
     """500 executions that end at once start 500 others, each once."""
-    here = house(NOON, listens())
+    here = house(NOON, listens(), postgres=postgres)
     with here.daemon() as daemon:
         daemon.sensors()
         ended = {here.happen("up") for _ in range(500)}

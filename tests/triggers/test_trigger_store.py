@@ -14,8 +14,10 @@ NOW = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
 START = Start("k", "my.team", "down", "it", {"a": 1}, {"b": [2]}, {"c": "d"}, NOW)
 
 
-@pytest.fixture
-def store(tmp_path) -> TriggerStore:
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.whole)])
+def store(request, tmp_path) -> TriggerStore:
+    if request.param == "postgres":
+        return TriggerStore(request.getfixturevalue("postgres"))
     return TriggerStore(sqlite_url(tmp_path / "kestra.db"))
 
 
@@ -57,10 +59,14 @@ def test_a_start_is_kept_once(store):
 
 
 def test_work_that_fails_leaves_nothing(store):
-    with pytest.raises(ZeroDivisionError), store.work() as work:
-        work.add(START, "t", NOW)
-        work.put("m", {"x": 1})
-        _ = 1 / 0
+    def fail() -> None:
+        with store.work() as work:
+            work.add(START, "t", NOW)
+            work.put("m", {"x": 1})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     with store.work() as work:
         assert work.waiting() == []
         assert work.get("m") is None
