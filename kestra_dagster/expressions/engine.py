@@ -68,7 +68,7 @@ def render_until_stable(source: str, context: Context) -> str:
         text = template.text(inner)
         if text == before:
             return text
-    raise ExpressionLimitError(f"still not stable after {MAX_RENDERINGS} renderings")
+    raise ExpressionLimitError(f"Too many rendering attempts: not stable after {MAX_RENDERINGS}")
 
 
 def render_typed(value: Any, variables: Mapping[str, Any], host: Host | None = None) -> Any:

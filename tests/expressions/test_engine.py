@@ -118,6 +118,8 @@ def test_rendering_that_never_ends_is_refused():
     for template in ("{{ a }}", "{{ grow }}"):
         with pytest.raises(ExpressionLimitError):
             render(template, variables, recursive=True)
+    with pytest.raises(ExpressionLimitError, match="Too many rendering attempts"):
+        render("{{ render(a) }}", variables)
     with pytest.raises(ExpressionLimitError):
         render("{{ render(grow) }}", variables)
 

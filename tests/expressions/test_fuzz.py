@@ -18,7 +18,7 @@ from kestra_dagster.expressions import parse, render, render_typed
 from kestra_dagster.expressions.registry import FILTERS, FUNCTIONS, TESTS
 from kestra_dagster.expressions.values import BigInteger, Float, Long
 
-INPUTS = int(os.environ.get("KESTRA_DAGSTER_FUZZ", "1200"))
+INPUTS = int(os.environ.get("KESTRA_DAGSTER_FUZZ", "600"))
 SECONDS = 2.0
 """Processor time of one input; the engine allows itself less than one second."""
 
