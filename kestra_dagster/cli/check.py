@@ -87,7 +87,7 @@ def list_flows(folder: Path, as_json: bool) -> None:
         for one in flow.inputs:
             optional = "" if _required(one) else ", optional"
             click.echo(f"    -i {one.id}=...  {one.type}{optional}")
-    if has_errors(loaded.diagnostics):
+    if has_errors(loaded.diagnostics, fatal=True):
         click.echo(f"Some files cannot be used: kestra-dagster check {folder}", err=True)
 
 

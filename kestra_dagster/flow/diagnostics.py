@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -51,10 +51,26 @@ CODES: Mapping[str, tuple[Severity, str]] = {
         "{id}: Only runnable tasks are allowed as children of a WorkingDirectory task",
     ),
     "KD034": ("warning", "`{name}` has no effect: {reason}"),
+    # What expressions read
+    "KD040": ("error", "`{name}` is not a valid template: {reason}"),
+    "KD041": ("error", "`{name}` does not exist: {why}"),
+    "KD042": ("error", "`{name}` does not exist: {why}"),
+    "KD043": ("error", "`{name}` does not exist: the flow has no task `{id}`"),
+    "KD044": ("error", "`{name}` does not exist yet: {why}"),
+    "KD045": ("error", "`{name}` never exists here: {why}"),
+    "KD046": ("warning", "`{name}` may not exist yet: `{id}` runs at the same time, in `{by}`"),
+    "KD047": ("warning", "`{name}` does not exist: the task `{id}` is disabled"),
+    "KD048": ("error", "`{name}` does not exist{why}"),
+    "KD049": ("error", "there is no {what} `{name}`"),
 }
 """Code -> severity and wording; `{names}` are filled in by `Report.add`."""
 
+FAILS_WHEN_RENDERED = frozenset(code for code in CODES if "KD040" <= code <= "KD049")
+"""Findings about expressions. They leave a flow its chance: Kestra takes such a flow too, and it
+fails only where the expression is rendered."""
+
 _SNIPPET_WIDTH = 100
+_SHOWN_NAMES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +139,7 @@ class Report:
     @property
     def failed(self) -> bool:
         """Say whether any finding forbids the flow."""
-        return has_errors(self.found)
+        return has_errors(self.found, fatal=True)
 
     def sorted(self) -> tuple[Diagnostic, ...]:
         """Return the findings in the order of the file, each once."""
@@ -131,9 +147,30 @@ class Report:
         return tuple(sorted(unique, key=lambda found: (found.line, found.column)))
 
 
-def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
-    """Say whether any of the findings is an error."""
-    return any(found.severity == "error" for found in diagnostics)
+def has_errors(diagnostics: Iterable[Diagnostic], *, fatal: bool = False) -> bool:
+    """Say whether any of the findings is an error; with `fatal`, one that forbids the flow."""
+    return any(
+        found.severity == "error" and not (fatal and found.code in FAILS_WHEN_RENDERED)
+        for found in diagnostics
+    )
+
+
+def instead(name: str, there: Iterable[str], write: Callable[[str], str] = str) -> str | None:
+    """Return the hint for a name that does not exist: which one is meant, and which there are.
+
+    `write` puts a name into the form in which it would be used.
+    """
+    from difflib import get_close_matches
+
+    names = list(there)
+    if not names:
+        return None
+    folded = {one.lower(): one for one in reversed(names)}
+    near = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    meant = [f"did you mean `{write(folded[near[0]])}`?"] if near else []
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    more = len(names) - _SHOWN_NAMES
+    return " ".join([*meant, f"available: {shown}" + (f" and {more} more" if more > 0 else "")])
 
 
 def format_diagnostics(diagnostics: Iterable[Diagnostic], sources: Iterable[Source] = ()) -> str:

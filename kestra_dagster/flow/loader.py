@@ -20,6 +20,7 @@ from kestra_dagster.flow.flow import (
 )
 from kestra_dagster.flow.model import Flow, Listener, Source, Task
 from kestra_dagster.flow.reader import read_document
+from kestra_dagster.flow.references import check_references
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.flow.tasks import TaskReader
 from kestra_dagster.flow.triggers import read_triggers
@@ -32,7 +33,11 @@ _NOT_IN_SHAPE = frozenset({*ELSEWHERE, *IGNORED, *ENTERPRISE})
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A flow file read: the flow is None if any of the diagnostics is an error."""
+    """A flow file read: the flow is None if any of the diagnostics forbids it.
+
+    Errors do, but for those of expressions (`FAILS_WHEN_RENDERED`): as in Kestra such a flow can
+    run, and fails where it renders them.
+    """
 
     flow: Flow | None
     diagnostics: tuple[Diagnostic, ...]
@@ -139,6 +144,7 @@ def _read_flow(data: dict[str, Any], types: TaskTypes, report: Report) -> Flow |
     everything += [task for listener in listeners for task in listener.tasks]
     flow_id, namespace = str(data.get("id")), str(data.get("namespace"))
     checks.check_tasks(everything, flow_id, namespace, report)
+    check_references(data, lists, listeners, triggers, report)
     if shape is None or report.failed:
         return None
     return Flow(

@@ -102,7 +102,7 @@ def read_document(text: str, file: str) -> tuple[Document, Report]:
 
 def value_mark(source: Source, path: SourcePath) -> Mark:
     """Return where the value of `path` starts, its key if it was not written in the file."""
-    node = _node_at(source.text, path)
+    node = node_at(source, path)
     return _mark(node.start_mark) if node is not None else source.mark(path)
 
 
@@ -111,8 +111,9 @@ def _composed_again(text: str) -> Node | None:
     return _compose(text)
 
 
-def _node_at(text: str, path: SourcePath) -> Node | None:
-    node = _composed_again(text)
+def node_at(source: Source, path: SourcePath) -> Node | None:
+    """Return the YAML node of the value at `path`, None if it was not written in the file."""
+    node = _composed_again(source.text)
     for step in path:
         if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
             node = node.value[step]

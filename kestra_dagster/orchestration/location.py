@@ -9,7 +9,11 @@ from pathlib import Path
 import dagster as dg
 
 from kestra_dagster.flow.catalog import FlowCatalog
-from kestra_dagster.flow.diagnostics import Diagnostic, format_diagnostics
+from kestra_dagster.flow.diagnostics import (
+    FAILS_WHEN_RENDERED,
+    Diagnostic,
+    format_diagnostics,
+)
 from kestra_dagster.flow.loader import LoadedFolder, load_folder
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.orchestration.dispatch import Dispatch
@@ -57,9 +61,16 @@ def report(diagnostics: Sequence[Diagnostic], loaded: LoadedFolder) -> None:
     Old ways to write a flow work as before, so only `kestra-dagster check` tells about them.
     """
     log = dg.get_dagster_logger("kestra_dagster")
-    errors = [found for found in diagnostics if found.severity == "error"]
-    warnings = [found for found in diagnostics if found.severity == "warning"]
+    of_expressions = [found for found in diagnostics if found.code in FAILS_WHEN_RENDERED]
+    others = [found for found in diagnostics if found.code not in FAILS_WHEN_RENDERED]
+    errors = [found for found in others if found.severity == "error"]
+    warnings = [found for found in others if found.severity == "warning"]
     warnings = [found for found in warnings if found.code != DEPRECATED]
+    if of_expressions:
+        log.warning(
+            "expressions that fail, or may fail, once they are rendered:\n%s",
+            format_diagnostics(of_expressions, loaded.sources),
+        )
     if warnings:
         log.warning(
             "not everything in the flows has an effect:\n%s",

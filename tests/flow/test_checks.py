@@ -69,7 +69,7 @@ def test_handlers_of_a_working_directory_are_free(load_parts):
 def test_a_flow_may_not_start_itself(load_parts, kind):
     task = {"id": "s", "type": FLOW + kind, "namespace": "my.team", "flowId": "sample"}
     if kind == "ForEachItem":
-        task["items"] = "{{ x }}"
+        task["items"] = "{{ trigger.uri }}"
     nested = {"id": "p", "type": f"{FLOW}Parallel", "tasks": [task]}
     (found,) = load_parts(tasks=[nested]).diagnostics
     assert found.code == "KD032"

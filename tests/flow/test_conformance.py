@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from kestra_dagster.flow.diagnostics import format_diagnostics
+from kestra_dagster.flow.diagnostics import FAILS_WHEN_RENDERED, format_diagnostics
 from kestra_dagster.flow.loader import load_flow, load_folder
 from kestra_dagster.flow.model import Retry, Task
 
@@ -26,6 +26,7 @@ def test_all_flows_of_core_types_load(conformance, permissive):
         bad += [
             format_diagnostics([error], [loaded.source])
             for error in errors
+            if error.code not in FAILS_WHEN_RENDERED  # test_references.py
             if error.code != "KD015"
             or not any(f"Invalid type: {name}" in error.message for name in JAVA_TEST_PLUGINS)
         ]
@@ -39,7 +40,7 @@ def test_no_warnings_about_current_constructs(conformance, permissive):
         (found.code, found.message)
         for file in flows(conformance)
         for found in load_flow(file, permissive).diagnostics
-        if found.severity != "error"
+        if found.severity != "error" and found.code not in FAILS_WHEN_RENDERED
     }
     assert {code for code, _ in codes} <= {"KD018", "KD019"}
     deprecated = {message.split("`")[1] for code, message in codes if code == "KD018"}

@@ -211,7 +211,7 @@ def test_a_thousand_flows_load_in_a_second(table):
     )
     text = f"id: f\nnamespace: a.b\ntasks:\n{tasks}"
     load_flow(text, table)
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(200):
         load_flow(text, table)
-    assert (time.perf_counter() - started) * 5 < 1.5
+    assert (time.process_time() - started) * 5 < 1.5
