@@ -282,6 +282,9 @@ class _Scope:
         return Fragment((group,), fragment.success, fragment.failure)
 
     def flowable(self, task: Task, entry: Gate) -> Fragment:
+        handlers = enabled((*task.branches.get("errors", ()), *task.branches.get("finally", ())))
+        if task.type in BODIES and self.items(task) is None and not handlers:
+            return self.lone_body(task, entry)
         fragment = self.grouped(task, lambda inner: inner.flowable_body(task, entry))
         if task.type == CORE_FLOW + "AllowFailure" or task.options.allow_failure:
             ended, joins = self.inside(task).ended(fragment)
@@ -290,6 +293,15 @@ class _Scope:
             group = replace(group, members=group.members + joins)
             return Fragment((group,), (ended,) if ended else OPEN, frozenset())
         return fragment
+
+    def lone_body(self, task: Task, entry: Gate) -> Fragment:
+        """Compile a flowable that is one step and needs no group around it."""
+        fragment = self.leaf(task, entry, task.id, kind="body")
+        if not task.options.allow_failure:
+            return fragment
+        return replace(
+            fragment, success=(fragment.success[0] | fragment.failure,), failure=frozenset()
+        )
 
     def flowable_body(self, task: Task, entry: Gate) -> Fragment:
         kind = task.type.removeprefix(CORE_FLOW)
