@@ -61,6 +61,8 @@ def dev(port: int, host: str, flows: Path | None) -> None:
             environment["KESTRA_DAGSTER_FLOWS"] = str(flows.absolute())
         command = [sys.executable, "-m", "kestra_dagster.local.dagster_dev"]
         command += ["-m", "kestra_dagster.definitions", "-h", host, "-p", str(port)]
+        # At `info` the daemon says two lines a sensor and tick, every few seconds.
+        command += ["--log-level", "warning"]
         try:
             guardian = start_guardian(running.home, "run", name, *command, environment=environment)
             say_what_runs(running, source, platform.get("AWS_ENDPOINT_URL_EMR"))
