@@ -10,7 +10,7 @@ from kestra_dagster.errors import TerminalError
 from kestra_dagster.flow.inputs import Input, ResolvedInputs, StoreFile, resolve_inputs
 from kestra_dagster.flow.model import Flow, SourcePath
 from kestra_dagster.runtime.checks import look_at_checks
-from kestra_dagster.runtime.host import BareHost
+from kestra_dagster.runtime.host import BareHost, OutsideExecution
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.variables import flow_variables
 
@@ -25,18 +25,26 @@ class InputsInvalid(TerminalError):
 
 
 def check_inputs(flow: Flow, given: Mapping[str, Any], masker: Masker) -> ResolvedInputs:
-    """Resolve a flow's inputs without storing any file; raise InputsInvalid or NotStarted."""
+    """Resolve a flow's inputs without storing any file; raise InputsInvalid or NotStarted.
+
+    Inputs whose expressions need the platform (`kv()`, `http()`) are left to the start.
+    """
     found = flow_inputs(flow, given, masker, lambda source, input_id, name: f"kestra:///{name}")
-    look_at_checks(flow, found.values, masker)
+    if not found.problems:
+        look_at_checks(flow, found.values, masker)
     return found
 
 
 def flow_inputs(
-    flow: Flow, given: Mapping[str, Any], masker: Masker, store_file: StoreFile
+    flow: Flow,
+    given: Mapping[str, Any],
+    masker: Masker,
+    store_file: StoreFile,
+    host: BareHost | None = None,
 ) -> ResolvedInputs:
     """Resolve the inputs of a flow; raise InputsInvalid with every problem."""
     return resolved(
-        f"start `{flow.id}`", flow, ("inputs",), flow.inputs, given, masker, store_file
+        f"start `{flow.id}`", flow, ("inputs",), flow.inputs, given, masker, store_file, host
     )
 
 
@@ -48,12 +56,22 @@ def resolved(
     given: Mapping[str, Any],
     masker: Masker,
     store_file: StoreFile,
+    host: BareHost | None = None,
 ) -> ResolvedInputs:
-    """Resolve the inputs that the flow lists at `path`, learn secrets; raise InputsInvalid."""
-    host = BareHost(masker)
+    """Resolve the inputs that the flow lists at `path`, learn secrets; raise InputsInvalid.
+
+    Without a host nothing is said of problems where an expression needed more than there is.
+    """
+    around = host or BareHost(masker)
+    told_apart = True
 
     def render(value: Any, variables: Mapping[str, Any]) -> Any:
-        return expressions.render_typed(value, variables, host)
+        nonlocal told_apart
+        try:
+            return expressions.render_typed(value, variables, around)
+        except OutsideExecution:
+            told_apart = False
+            raise
 
     found = resolve_inputs(
         inputs,
@@ -62,7 +80,7 @@ def resolved(
         variables={**flow_variables(flow), "vars": flow.variables, "labels": flow.labels},
         store_file=store_file,
     )
-    if found.problems:
+    if found.problems and (told_apart or host is not None):
         places = {
             one.id: f"{flow.source.file}:{flow.source.mark((*path, index)).line}"
             for index, one in enumerate(inputs)

@@ -12,13 +12,16 @@ from urllib.parse import quote
 
 from kestra_dagster.errors import TaskFailed
 from kestra_dagster.expressions import ExpressionError
+from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.secrets import Masker, environment_secret
 
 if TYPE_CHECKING:
-    from kestra_dagster.runtime.cancellation import CancelToken
+    from kestra_dagster.flow.model import Flow
     from kestra_dagster.runtime.context import KeyValueStore
     from kestra_dagster.runtime.execution import Execution
+    from kestra_dagster.runtime.platform import Platform
     from kestra_dagster.runtime.records import TaskRun
+    from kestra_dagster.runtime.storage import ExecutionStorage
 
 MOST_TEXT = 16 * 1024 * 1024
 """The largest file that `read()` turns into text."""
@@ -44,6 +47,13 @@ def server_zone() -> tzinfo:
     return ZoneInfo("UTC") if not today.utcoffset() else today.tzinfo or timezone.utc
 
 
+class OutsideExecution(ExpressionError):
+    """A function needs what is there only when an execution runs or starts."""
+
+    def __init__(self, function: str) -> None:
+        super().__init__(f"`{function}` works only inside an execution")
+
+
 class BareHost:
     """A host without an execution: secrets and the clock, nothing else."""
 
@@ -66,51 +76,49 @@ class BareHost:
         self._masker.add(value)
 
     def kv(self, key: str, namespace: str | None, error_on_missing: bool) -> Any:
-        raise ExpressionError(_outside("kv()"))
+        raise OutsideExecution("kv()")
 
     def read(self, path: str, namespace: str | None, revision: int | None) -> str | bytes:
-        raise ExpressionError(_outside("read()"))
+        raise OutsideExecution("read()")
 
     def file_uri(self, path: str, namespace: str | None, revision: int | None) -> str:
-        raise ExpressionError(_outside("fileURI()"))
+        raise OutsideExecution("fileURI()")
 
     def file_size(self, path: str, namespace: str | None) -> int:
-        raise ExpressionError(_outside("fileSize()"))
+        raise OutsideExecution("fileSize()")
 
     def file_exists(self, path: str, namespace: str | None) -> bool:
-        raise ExpressionError(_outside("fileExists()"))
+        raise OutsideExecution("fileExists()")
 
     def is_file_empty(self, path: str, namespace: str | None) -> bool:
-        raise ExpressionError(_outside("isFileEmpty()"))
+        raise OutsideExecution("isFileEmpty()")
 
     def error_logs(self) -> Sequence[Mapping[str, Any]]:
-        raise ExpressionError(_outside("errorLogs()"))
+        raise OutsideExecution("errorLogs()")
 
     def http(self, request: Mapping[str, Any]) -> Any:
-        raise ExpressionError(_outside("http()"))
+        raise OutsideExecution("http()")
 
 
-def _outside(name: str) -> str:
-    return f"`{name}` works only inside an execution"
-
-
-class ExecutionHost(BareHost):
-    """The host of the expressions of one execution, or of one of its task runs."""
+class FlowHost(BareHost):
+    """The host of the expressions of a flow where its platform is: those of its inputs too."""
 
     def __init__(
         self,
-        execution: Execution,
-        run: TaskRun | None = None,
+        flow: Flow,
+        platform: Platform,
+        storage: ExecutionStorage,
+        masker: Masker,
         cancel: CancelToken | None = None,
     ) -> None:
-        super().__init__(execution.masker)
-        self._execution = execution
-        self._run = run
-        self._cancel = cancel or execution.cancel
+        super().__init__(masker)
+        self._namespace = flow.namespace
+        self._platform = platform
+        self._storage = storage
+        self._cancel = cancel or CancelToken()
 
     def kv(self, key: str, namespace: str | None, error_on_missing: bool) -> Any:
-        own = self._execution.flow.namespace
-        return look_up(self._execution.platform.kv, key, namespace, own, error_on_missing)
+        return look_up(self._platform.kv, key, namespace, self._namespace, error_on_missing)
 
     def read(self, path: str, namespace: str | None, revision: int | None) -> str | bytes:
         _no_revision(revision)
@@ -124,17 +132,45 @@ class ExecutionHost(BareHost):
 
     def file_uri(self, path: str, namespace: str | None, revision: int | None) -> str:
         _no_revision(revision)
-        space = namespace or self._execution.flow.namespace
+        space = namespace or self._namespace
         return f"kestra:///{space.replace('.', '/')}/_files/{quote(path.lstrip('/'))}"
 
     def file_size(self, path: str, namespace: str | None) -> int:
         return self._file(path, namespace).stat().st_size
 
     def file_exists(self, path: str, namespace: str | None) -> bool:
-        return self._execution.storage.resolve(_uri(path, namespace)).is_file()
+        return self._storage.resolve(_uri(path, namespace)).is_file()
 
     def is_file_empty(self, path: str, namespace: str | None) -> bool:
         return self.file_size(path, namespace) == 0
+
+    def http(self, request: Mapping[str, Any]) -> Any:
+        from kestra_dagster.runtime.http_call import http_call
+
+        return http_call(request, self._platform.types, self._cancel)
+
+    def _file(self, path: str, namespace: str | None) -> Path:
+        return self._storage.existing(_uri(path, namespace))
+
+
+class ExecutionHost(FlowHost):
+    """The host of the expressions of one execution, or of one of its task runs."""
+
+    def __init__(
+        self,
+        execution: Execution,
+        run: TaskRun | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        super().__init__(
+            execution.flow,
+            execution.platform,
+            execution.storage,
+            execution.masker,
+            cancel or execution.cancel,
+        )
+        self._execution = execution
+        self._run = run
 
     def error_logs(self) -> Sequence[Mapping[str, Any]]:
         return [
@@ -148,14 +184,6 @@ class ExecutionHost(BareHost):
             }
             for line in self._execution.error_logs()
         ]
-
-    def http(self, request: Mapping[str, Any]) -> Any:
-        from kestra_dagster.runtime.http_call import http_call
-
-        return http_call(request, self._execution.platform.types, self._cancel)
-
-    def _file(self, path: str, namespace: str | None) -> Path:
-        return self._execution.storage.existing(_uri(path, namespace))
 
 
 def look_up(

@@ -17,6 +17,7 @@ from kestra_dagster.runtime.encryption import decrypted, encrypted, has_key
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.given import InputsInvalid, at, flow_inputs
+from kestra_dagster.runtime.host import FlowHost
 from kestra_dagster.runtime.live import register
 from kestra_dagster.runtime.opening import Opening, read_opening, write_opening
 from kestra_dagster.runtime.platform import Platform
@@ -111,8 +112,10 @@ def _resolved(
 ) -> ResolvedInputs:
     if checked:
         prefix = execution_prefix(flow.namespace, flow.id, execution_id)
-        files = ExecutionStorage(platform.files, prefix)
-        return flow_inputs(flow, given, masker, files.put_input)
+        namespace = platform.root / "namespaces" / flow.namespace
+        files = ExecutionStorage(platform.files, prefix, namespace_root=namespace)
+        host = FlowHost(flow, platform, files, masker)
+        return flow_inputs(flow, given, masker, files.put_input, host)
     secrets = {item.id for item in flow.inputs if item.type == "SECRET"} & given.keys()
     masker.add(*(str(given[secret]) for secret in secrets))
     return ResolvedInputs(nested(given), secrets=frozenset(secrets))

@@ -14,10 +14,17 @@ from case_host import execution_in, write_namespace_file
 
 from kestra_dagster.errors import KestraDagsterError
 from kestra_dagster.expressions import ExpressionError, render, render_typed
+from kestra_dagster.flow.loader import load_flow
+from kestra_dagster.plan.compile import compile_flow
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.context import LogLine
+from kestra_dagster.runtime.given import InputsInvalid, check_inputs
 from kestra_dagster.runtime.host import BareHost, ExecutionHost
+from kestra_dagster.runtime.kv_memory import MemoryKeyValues
+from kestra_dagster.runtime.open import open_execution
+from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.secrets import Masker
+from kestra_dagster.tasks.registry import default_registry
 
 
 @pytest.fixture
@@ -238,3 +245,44 @@ def test_http_ends_with_its_task(execution, web):
 def test_outside_of_an_execution_they_say_so(call):
     with pytest.raises(ExpressionError, match="only inside an execution"):
         render("{{ " + call + " }}", {}, BareHost(Masker()))
+
+
+SELECTING = """\
+id: choose
+namespace: io.kestra.tests
+inputs:
+  - id: account
+    type: SELECT
+    expression: "{{ kv('ACCOUNTS') }}"
+  - id: model
+    type: SELECT
+    expression: "{{ http(WEB ~ '/yaml').a }}"
+    required: false
+  - id: query
+    type: STRING
+    defaults: "{{ read('default.sql') }}"
+tasks:
+  - id: task
+    type: io.kestra.plugin.core.debug.Return
+    format: "{{ inputs.account }} {{ inputs.model }} {{ inputs.query }}"
+"""
+
+
+def test_choices_and_defaults_of_inputs_may_use_the_platform(tmp_path, web):
+    file = tmp_path / "choose.yaml"
+    file.write_text(SELECTING.replace("WEB", f"'{web}'"))
+    types = default_registry()
+    flow = load_flow(file, types).require()
+    platform = Platform(tmp_path / "root", types, kv=MemoryKeyValues())
+    platform.kv.set("io.kestra", "ACCOUNTS", ["dev", "prod"])
+    query = platform.root / "namespaces" / "io.kestra.tests" / "default.sql"
+    query.parent.mkdir(parents=True)
+    query.write_text("select 1")
+    given = {"account": "prod", "model": "2"}
+    check_inputs(flow, given, Masker())
+    execution = open_execution(compile_flow(flow), platform, "e1", given)
+    assert execution.inputs == {"account": "prod", "model": "2", "query": "select 1"}
+    execution.journal.close()
+    check_inputs(flow, {"account": "nosuch"}, Masker())
+    with pytest.raises(InputsInvalid, match="account"):
+        open_execution(compile_flow(flow), platform, "e2", {"account": "nosuch"})
