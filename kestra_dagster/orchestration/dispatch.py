@@ -47,11 +47,8 @@ class Dispatch:
         flows = list(flows)
         self.types = types
         self.book = TriggerBook(flows)
-        self.jobs = {
-            (flow.namespace, flow.id): job_name(flow, name_template)
-            for flow in flows
-            if flow.triggers
-        }
+        self.jobs = {(flow.namespace, flow.id): job_name(flow, name_template) for flow in flows}
+        self.flows = {(flow.namespace, flow.id): flow for flow in flows}
         self.names = _names(flows, self.jobs)
         self._requested: dict[str, datetime] = {}
 
@@ -76,11 +73,11 @@ class Dispatch:
         wanted: Callable[[Asked], bool] = lambda asked: True,
     ) -> list[dg.RunRequest]:
         """Return requests for the starts that no run has taken, nor was asked to a moment ago."""
-        waiting = [one for one in work.waiting() if self._is_own(one) and wanted(one)]
+        now = trigger_host.now()
+        waiting = [one for one in work.waiting(now) if self._is_own(one) and wanted(one)]
         if not waiting:
             return []
         waiting = self._without_taken(instance, work, waiting)
-        now = trigger_host.now()
         found = []
         for asked in waiting:
             key = asked.start.key
@@ -111,7 +108,7 @@ class Dispatch:
         return [one for one in waiting if one.start.key not in runs]
 
     def _request(self, start: Start) -> dg.RunRequest:
-        flow = self.book.flows[start.namespace, start.flow_id]
+        flow = self.flows[start.namespace, start.flow_id]
         return dg.RunRequest(
             run_key=start.key,
             run_config=shown_config(flow, start),

@@ -68,6 +68,8 @@ def execution_resource(
             checked=current.checked,
         )
         execution.refusal = current.refusal or execution.refusal
+        if current.files is not None:
+            execution.storage.allow(current.files)
         current.execution = execution
         current.opened(execution)
         parent = run.tags.get(PARENT_TAG)

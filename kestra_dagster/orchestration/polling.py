@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,8 @@ def look(
         return None, Found(None, memory)
     inputs = rendered_inputs(trigger, inside, host)
     labels = rendered_labels(trigger, inside, host)
-    return _start(flow, trigger, key, own, inputs, labels), found
+    start = _start(flow, trigger, key, own, inputs, labels)
+    return replace(start, files=context.files), found
 
 
 def _start(
@@ -173,6 +175,11 @@ def _polled(trigger: Trigger, context: PollContext) -> Poll:
         ) from None
 
 
+def start_files(flow: Flow, key: str) -> str:
+    """Return where internal storage keeps what comes with a start, before it has an execution."""
+    return execution_prefix(flow.namespace, flow.id, f"start-{key.rpartition('@')[2]}")
+
+
 class _Silent:
     """Where a look's log and metrics go: nobody waits for them before there is an execution."""
 
@@ -193,8 +200,8 @@ class PollContext:
         self.log = _Silent()
         self.metric = _Silent()
         self.kv = desk.platform.kv
-        prefix = execution_prefix(flow.namespace, flow.id, f"trigger-{key.rpartition('@')[2]}")
-        self.storage = ExecutionStorage(desk.platform.files, prefix).task(trigger.id, "poll")
+        self.files = start_files(flow, key)
+        self.storage = ExecutionStorage(desk.platform.files, self.files).task(trigger.id, "poll")
 
     @property
     def working_dir(self) -> Path:

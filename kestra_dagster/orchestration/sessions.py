@@ -39,6 +39,7 @@ class Session:
     execution_id: str | None = None
     inputs: Mapping[str, Any] | None = None
     refusal: str | None = None
+    files: str | None = None
     retry_of: Execution | None = None
     opened: Callable[[Execution], None] = lambda _: None
     execution: Execution | None = None

@@ -36,6 +36,7 @@ def started_session(instance: dg.DagsterInstance, flow: Flow, run: dg.DagsterRun
         inputs=start.inputs,
         checked=start.error is None and (start.checked or _fits(flow, start.inputs)),
         refusal=start.error,
+        files=start.files,
     )
 
 

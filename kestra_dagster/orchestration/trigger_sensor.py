@@ -44,14 +44,16 @@ ROUNDS = 5
 
 
 def trigger_sensor(dispatch: Dispatch, jobs: list[dg.JobDefinition]) -> dg.SensorDefinition | None:
-    """Return the sensor for the triggers of a location; None where it has none."""
-    if not dispatch.book.triggers:
+    """Return the sensor for all flows of a location; None where it has none.
+
+    Flows without triggers are among them: somebody may ask for an execution at a later date.
+    """
+    if not jobs:
         return None
     hub = Hub(dispatch)
-    targets = [job for job in jobs if job.name in set(dispatch.jobs.values())]
     return dg.SensorDefinition(
         name=SENSOR,
-        jobs=targets,
+        jobs=jobs,
         evaluation_fn=hub.tick,
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,

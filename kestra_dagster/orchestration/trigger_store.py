@@ -124,10 +124,10 @@ class TriggerStore:
             row = connection.execute(starts.select().where(starts.c.key == key)).one_or_none()
         return None if row is None else _asked(row)
 
-    def add(self, start: Start, trigger: str) -> None:
-        """Keep a start that somebody asks for at once."""
+    def add(self, start: Start, trigger: str, at: datetime) -> None:
+        """Keep a start that is to be taken up from a moment on."""
         with self.work() as work:
-            work.add(start, trigger, datetime.now(timezone.utc))
+            work.add(start, trigger, at)
 
     @property
     def _tables(self) -> _Tables:
@@ -209,8 +209,8 @@ class Work:
         """Record a change of state that its execution could not record itself."""
         _insert_change(self._connection, self._tables.changes, facts, at, runs)
 
-    def add(self, start: Start, trigger: str, now: datetime) -> bool:
-        """Keep a start, unless it is known; say whether it is new."""
+    def add(self, start: Start, trigger: str, at: datetime) -> bool:
+        """Keep a start that is due at a moment, unless it is known; say whether it is new."""
         starts = self._tables.starts
         known = starts.select().with_only_columns(starts.c.key).where(starts.c.key == start.key)
         if self._connection.execute(known).one_or_none() is not None:
@@ -221,16 +221,17 @@ class Work:
                 trigger=trigger,
                 namespace=start.namespace,
                 flow=start.flow_id,
-                created=now.timestamp(),
+                created=at.timestamp(),
                 payload=json.dumps(_payload(start)),
             )
         )
         return True
 
-    def waiting(self) -> list[Asked]:
-        """Return the starts that no run has taken and that were not given up, the oldest first."""
+    def waiting(self, now: datetime) -> list[Asked]:
+        """Return the starts whose time has come and that no run has taken, the oldest first."""
         starts = self._tables.starts
-        query = starts.select().where(starts.c.run.is_(None), starts.c.ended.is_(None))
+        open_ = starts.c.run.is_(None) & starts.c.ended.is_(None)
+        query = starts.select().where(open_, starts.c.created <= now.timestamp())
         return [_asked(row) for row in self._connection.execute(query.order_by(starts.c.created))]
 
     def active(self, trigger: str) -> bool:
@@ -327,6 +328,7 @@ def _payload(start: Start) -> dict[str, Any]:
         "date": start.date.isoformat() if start.date else None,
         "error": start.error,
         "checked": start.checked,
+        "files": start.files,
     }
 
 
@@ -343,6 +345,7 @@ def _asked(row: Any) -> Asked:
         date=datetime.fromisoformat(payload["date"]) if payload["date"] else None,
         error=payload["error"],
         checked=payload["checked"],
+        files=payload["files"],
     )
     created = datetime.fromtimestamp(row.created, timezone.utc)
     return Asked(start, row.trigger, created, row.run, row.ended)

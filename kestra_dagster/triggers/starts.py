@@ -22,7 +22,7 @@ class Start:
 
     `key` is unique to the cause: the same cause twice is one start. `variables` become `trigger` in
     the execution. With an `error` the execution is made only to fail with it. Inputs that are not
-    `checked` are taken as they are.
+    `checked` are taken as they are. `files` is where internal storage keeps what came with it.
     """
 
     key: str
@@ -35,6 +35,7 @@ class Start:
     date: datetime | None = None
     error: str | None = None
     checked: bool = True
+    files: str | None = None
 
 
 def trigger_key(flow: Flow, trigger: Trigger) -> str:

@@ -99,13 +99,16 @@ class House:
 
     def flow(self, text: str, location: str = "here") -> None:
         """Write a flow for a location."""
+        self.file(f"{text.split('id:', 1)[1].split()[0]}.yaml", text, location)
+
+    def file(self, name: str, text: str, location: str = "here") -> None:
+        """Write a file of flows."""
         folder = self.folder / location
         (folder / "flows").mkdir(parents=True, exist_ok=True)
         file = folder / "location.py"
         file.write_text(LOCATION)
         self.locations[location] = file
-        name = text.split("id:", 1)[1].split()[0]
-        (folder / "flows" / f"{name}.yaml").write_text(text)
+        (folder / "flows" / name).write_text(text)
 
     @contextmanager
     def open(self) -> Iterator[House]:
@@ -179,6 +182,13 @@ class House:
         """Return the outputs of a task of a run."""
         platform = platform_of(self.instance, default_registry())
         return journaled_outputs(platform, [run.run_id])[task]
+
+    def flow_outputs(self, run: dg.DagsterRun) -> dict[str, Any]:
+        """Return the outputs of the flow of a run."""
+        lines = platform_of(self.instance, default_registry()).journal(run.run_id).read_all()
+        return next(
+            (line["outputs"] or {} for line in lines if "ended" in line and "run" not in line), {}
+        )
 
     def dates(self, flow: str) -> list[str]:
         """Return the dates for which a schedule started a flow."""

@@ -26,7 +26,7 @@ def facts(name: str, state: str = "SUCCESS") -> ExecutionFacts:
 
 
 def test_a_start_comes_back_as_it_was(store):
-    store.add(START, "my.team/down/it")
+    store.add(START, "my.team/down/it", NOW)
     asked = store.asked("k")
     assert (asked.start, asked.trigger, asked.run_id, asked.ended) == (
         START,
@@ -38,7 +38,7 @@ def test_a_start_comes_back_as_it_was(store):
 
 
 def test_a_start_is_taken_once(store):
-    store.add(START, "t")
+    store.add(START, "t", NOW)
     assert store.claim("k", ["r1"]).start == START
     assert store.claim("k", ["r2"]) is None
     assert store.claim("k", ["r1", "r3"]).start == START  # a re-execution of the first run
@@ -49,10 +49,11 @@ def test_a_start_is_kept_once(store):
     with store.work() as work:
         assert work.add(START, "t", NOW)
         assert not work.add(START, "t", NOW)
-        assert [one.start.key for one in work.waiting()] == ["k"]
+        assert work.waiting(NOW - timedelta(seconds=1)) == []
+        assert [one.start.key for one in work.waiting(NOW)] == ["k"]
         assert work.active("t")
         work.take("k", "r1")
-        assert work.waiting() == []
+        assert work.waiting(NOW) == []
         assert work.of_run(["r0", "r1"]).start.key == "k"
         work.end("k", "SUCCESS")
         assert not work.active("t")
@@ -68,7 +69,7 @@ def test_work_that_fails_leaves_nothing(store):
     with pytest.raises(ZeroDivisionError):
         fail()
     with store.work() as work:
-        assert work.waiting() == []
+        assert work.waiting(NOW) == []
         assert work.get("m") is None
 
 
