@@ -228,8 +228,8 @@ class _Checker:
 
 def _property(site: Site) -> str:
     """Name the property of a template as the flow writes it."""
-    text = ""
-    for step in site.path[len(site.scope.path) :]:
+    text, base = "", site.scope.path
+    for step in site.path[len(base) :] if site.path[: len(base)] == base else site.path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
     return text
 

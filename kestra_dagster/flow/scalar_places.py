@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from yaml.nodes import ScalarNode
+from yaml.nodes import MappingNode, ScalarNode
 
 from kestra_dagster.flow.model import Mark, Source, SourcePath
 from kestra_dagster.flow.reader import node_at, value_mark
@@ -35,12 +35,14 @@ _Char = tuple[str, Mark]
 def place_in(source: Source, path: SourcePath, text: str, offset: int) -> tuple[Mark, bool]:
     """Return where `text[offset]` stands, and whether that is exact.
 
-    `text` is the value read at `path`. Where it was not written there as it is (it is a key, or
-    came from somewhere else) the place is that of the value or of its key.
+    `text` is the value read at `path`, or the last key of it. Where it was not written there (a
+    default, an alias) the place is that of the value that was, or of its key.
     """
     node = node_at(source, path)
+    if path[-1:] == (text,):
+        node = _key_at(source, path) or node
     if not isinstance(node, ScalarNode) or node.value != text:
-        return source.mark(path) if node is None else value_mark(source, path), False
+        return value_mark(source, path), False
     # Folding and indentation change white space only, so the other characters are counted.
     wanted = sum(not char.isspace() for char in text[:offset])
     solid = [char for char in text if not char.isspace()]
@@ -55,6 +57,13 @@ def place_in(source: Source, path: SourcePath, text: str, offset: int) -> tuple[
         if behind and count == wanted - 1:
             return Mark(last.line, last.column + 1), True
     return value_mark(source, path), False
+
+
+def _key_at(source: Source, path: SourcePath) -> ScalarNode | None:
+    around = node_at(source, path[:-1])
+    if not isinstance(around, MappingNode):
+        return None
+    return next((key for key, _ in around.value if key.value == path[-1]), None)
 
 
 def _solid(text: str, node: ScalarNode) -> Iterator[_Char]:
