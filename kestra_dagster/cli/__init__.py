@@ -11,6 +11,7 @@ from kestra_dagster.cli.demo import demo
 from kestra_dagster.cli.dev import dev
 from kestra_dagster.cli.render import render
 from kestra_dagster.cli.run import run
+from kestra_dagster.cli.webhooks import webhooks
 from kestra_dagster.errors import KestraDagsterError, TerminalError
 
 FAILED = 1
@@ -24,7 +25,7 @@ def cli() -> None:
     """Run Kestra flows on Dagster."""
 
 
-for command in (run, render, check, list_flows, dev, demo):
+for command in (run, render, check, list_flows, dev, demo, webhooks):
     cli.add_command(command)
 
 

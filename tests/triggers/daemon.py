@@ -30,6 +30,7 @@ from kestra_dagster.orchestration.trigger_desk import journaled_outputs
 from kestra_dagster.orchestration.trigger_store import trigger_store
 from kestra_dagster.tasks.registry import default_registry
 from kestra_dagster.triggers.conditions import ExecutionFacts
+from kestra_dagster.webhooks.launching import NotLaunched
 
 LOCATION = """
 from pathlib import Path
@@ -224,3 +225,46 @@ def _no_error(found: Any) -> None:
     if message:
         cause = getattr(found, "cause", None)
         raise AssertionError(f"{message}\n{cause.message if cause else ''}")
+
+
+LAUNCH = """
+mutation($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on PythonError { message }
+  }
+}
+"""
+
+
+class GraphQL:
+    """Launch runs by the mutation that the web server offers."""
+
+    def __init__(self, daemon: Any) -> None:
+        self._daemon = daemon
+        self.broken = False
+
+    def launch(self, job: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        from dagster_graphql.test.utils import execute_dagster_graphql
+
+        if self.broken:
+            raise NotLaunched("Dagster is away")
+        params = {
+            "selector": {
+                "repositoryLocationName": "here",
+                "repositoryName": "__repository__",
+                "pipelineName": job,
+            },
+            "runConfigData": config,
+            "executionMetadata": {
+                "tags": [{"key": key, "value": value} for key, value in tags.items()]
+            },
+            "mode": "default",
+        }
+        context = self._daemon._workspace.create_request_context()
+        found = execute_dagster_graphql(context, LAUNCH, variables={"params": params})
+        launched = found.data["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return launched["run"]["runId"]
