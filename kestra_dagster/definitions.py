@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
-
-from kestra_dagster.lake.definitions import lake_definitions
-from kestra_dagster.orchestration.location import flow_definitions, flows_folder
 
 LAKE_VARIABLE = "KESTRA_DAGSTER_LAKE"
 
 
 def definitions() -> dg.Definitions:
     """Return the flows as jobs, and the data platform unless KESTRA_DAGSTER_LAKE is `off`."""
+    from kestra_dagster.orchestration.location import flow_definitions, flows_folder
+
     flows = flow_definitions(flows_folder())
     if os.environ.get(LAKE_VARIABLE) == "off":
         return flows
+    from kestra_dagster.lake.definitions import lake_definitions
+
     return dg.Definitions.merge(flows, lake_definitions())
 
 
-defs = definitions()
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Put the garbage collector off: it would walk all of Dagster each time, and find nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+with _nothing_collected():
+    defs = definitions()

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kestra_dagster.flow.conditions import AnyCondition
 from kestra_dagster.flow.input_types import INPUT_TYPES, AnyInput
 from kestra_dagster.flow.model import Check, Concurrency, FlowOutput, Sla
 from kestra_dagster.flow.parts import Part, refusal
@@ -111,13 +110,6 @@ class FlowShape(Part):
     checks: tuple[CheckShape, ...] = ()
     disabled: bool = False
     draft: bool = False
-
-
-class ListenerShape(Part):
-    """A listener of the 0.x dialect without its tasks."""
-
-    conditions: tuple[AnyCondition, ...] = ()
-    description: Text | None = None
 
 
 TASK_KEYS = ("tasks", "errors", "finally", "afterExecution")

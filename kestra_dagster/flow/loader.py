@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kestra_dagster.flow import checks
 from kestra_dagster.flow.defaults import apply_defaults, read_defaults
@@ -16,15 +16,16 @@ from kestra_dagster.flow.flow import (
     IGNORED,
     TASK_KEYS,
     FlowShape,
-    ListenerShape,
 )
 from kestra_dagster.flow.model import Flow, Listener, Source, Task
 from kestra_dagster.flow.reader import read_document
 from kestra_dagster.flow.references import check_references
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.flow.tasks import TaskReader
-from kestra_dagster.flow.triggers import read_triggers
-from kestra_dagster.flow.validation import check_list, check_map, validate
+from kestra_dagster.flow.validation import validate
+
+if TYPE_CHECKING:
+    from kestra_dagster.flow.triggers import Trigger
 
 TEMPLATES = "_templates"
 """The folder, among the flows, of what a Template task runs."""
@@ -137,8 +138,8 @@ def _read_flow(data: dict[str, Any], types: TaskTypes, report: Report) -> Flow |
         place = ("tasks",) if "tasks" in data else ()
         report.add("KD021", place, name="tasks", owner="the flow")
     lists = {key: reader.tasks(parts.get(key), (key,), key) for key in TASK_KEYS}
-    listeners = _listeners(parts.get("listeners"), reader, report)
-    triggers = read_triggers(parts.get("triggers"), report, types)
+    listeners = _listeners(parts, reader, report)
+    triggers = _triggers(parts, types, report)
 
     everything: list[Task] = [task for tasks in lists.values() for task in tasks]
     everything += [task for listener in listeners for task in listener.tasks]
@@ -188,18 +189,22 @@ def _shape(data: dict[str, Any], report: Report) -> FlowShape | None:
     return shape
 
 
-def _listeners(value: Any, reader: TaskReader, report: Report) -> tuple[Listener, ...]:
-    found = []
-    for index, item in enumerate(check_list(value, ("listeners",), report, "listeners")):
-        path = ("listeners", index)
-        data = check_map(item, path, report, "a listener")
-        if data is None:
-            continue
-        own = {key: part for key, part in data.items() if key != "tasks" and part is not None}
-        shape = validate(ListenerShape, own, path, report, "a listener", ("tasks",))
-        tasks = reader.tasks(data.get("tasks"), (*path, "tasks"), "tasks")
-        if data.get("tasks") in (None, []):
-            report.add("KD021", path, name="tasks", owner="a listener")
-        if shape is not None:
-            found.append(Listener(shape.conditions, tasks, shape.description))
-    return tuple(found)
+# Their modules hold many models, so they load with the first flow that has any.
+
+
+def _listeners(
+    parts: Mapping[str, Any], reader: TaskReader, report: Report
+) -> tuple[Listener, ...]:
+    if parts.get("listeners") in (None, []):
+        return ()
+    from kestra_dagster.flow.listeners import read_listeners
+
+    return read_listeners(parts["listeners"], reader, report)
+
+
+def _triggers(parts: Mapping[str, Any], types: TaskTypes, report: Report) -> tuple[Trigger, ...]:
+    if parts.get("triggers") in (None, []):
+        return ()
+    from kestra_dagster.flow.triggers import read_triggers
+
+    return read_triggers(parts["triggers"], report, types)

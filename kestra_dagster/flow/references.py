@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kestra_dagster.expressions.errors import ExpressionError
 from kestra_dagster.expressions.reads import Reference, UnknownCallee, references
@@ -27,8 +27,10 @@ from kestra_dagster.flow.scopes import (
     trigger_sites,
     variable_sites,
 )
-from kestra_dagster.flow.triggers import FlowTrigger, Trigger
 from kestra_dagster.flow.visible import Order
+
+if TYPE_CHECKING:
+    from kestra_dagster.flow.triggers import Trigger
 
 _DASHED = re.compile(r"\w+(?:-\w+)+")
 _Tested = frozenset[tuple[str, str | None]]
@@ -263,6 +265,10 @@ def _input_ids(data: Mapping[str, Any]) -> Iterator[str]:
 
 def _inputs_of_triggers(triggers: Sequence[Trigger]) -> Iterator[str]:
     """Yield the inputs that Flow triggers give: they reach the execution declared or not."""
+    if not triggers:
+        return
+    from kestra_dagster.flow.triggers import FlowTrigger
+
     for trigger in triggers:
         if isinstance(trigger.spec, FlowTrigger):
             yield from trigger.spec.inputs

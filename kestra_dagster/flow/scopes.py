@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from kestra_dagster.flow.dialects import CORE
 from kestra_dagster.flow.model import SourcePath, Task
 from kestra_dagster.flow.properties import dynamic_fields
-from kestra_dagster.flow.triggers import Schedule, ScheduleOnDates, Trigger
 from kestra_dagster.flow.visible import FLOW, Order, Step, Way
+
+if TYPE_CHECKING:
+    from kestra_dagster.flow.triggers import Trigger
 
 Kind = Literal["task", "flow", "input", "trigger"]
 """Who renders a template: a task, the execution, the resolving of inputs, or a trigger."""
@@ -134,6 +136,8 @@ def _listed(
 
 def trigger_sites(trigger: Trigger) -> Iterator[Site]:
     """Yield the templates of a trigger."""
+    from kestra_dagster.flow.triggers import Schedule, ScheduleOnDates
+
     # The inputs that a Flow trigger sees are those of the execution it listens to.
     own = isinstance(trigger.spec, (Schedule, ScheduleOnDates))
     for name, value in trigger.properties.items():

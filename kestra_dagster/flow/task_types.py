@@ -23,7 +23,11 @@ class TaskSpec(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        defer_build=True,  # most models are never used in a process, and building one takes 1 ms
     )
 
     kind: ClassVar[Literal["runnable", "flowable", "executable"]]

@@ -77,6 +77,8 @@ def _processed(calendar: Calendar, settings: Lake) -> dg.AssetsDefinition:
 
 
 def _specs(calendar: Calendar, lake: Lake, layer: str) -> list[dg.AssetSpec]:
+    # Dagster steps through a thousand ticks of the cron expression for each policy it makes.
+    freshness = _freshness(calendar, layer)
     return [
         dg.AssetSpec(
             asset_key(layer, table.name),
@@ -88,7 +90,7 @@ def _specs(calendar: Calendar, lake: Lake, layer: str) -> list[dg.AssetSpec]:
             owners=OWNERS,
             tags={"domain": "shop"},
             code_version=bundle().hash,
-            freshness_policy=_freshness(calendar, layer),
+            freshness_policy=freshness,
         )
         for table in tables(layer).values()
     ]

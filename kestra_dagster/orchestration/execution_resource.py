@@ -34,59 +34,53 @@ from kestra_dagster.runtime.platform import Platform, storage_root
 from kestra_dagster.runtime.secrets import Masker, environment_secret
 
 
-def execution_resource(
-    plan: Plan, types: TaskTypes, flows: FlowCatalog | None = None
-) -> dg.ResourceDefinition:
-    """Return the resource that opens a run's execution and, when the run ends, settles it."""
-
-    def opened(context: dg.InitResourceContext) -> Iterator[Execution | None]:
-        run, instance = context.run, context.instance
-        if run is None or instance is None:
-            raise dg.DagsterInvariantViolationError("a Kestra flow runs only as a Dagster run")
-        if not _alive(instance, run.run_id):
-            # `dagster job execute` makes the resources of a run again to look at its result.
-            yield None
-            return
-        current = session_of(run.tags) or started_session(instance, plan.flow, run) or Session()
-        masker = Masker()
-        config = context.resource_config.get("inputs") or {}
-        given = _inputs(plan.flow, config, current, masker)
-        platform = platform_of(instance, types, flows)
-        continuation = current.continuation or _continuation(platform, instance, run)
-        execution = open_execution(
-            plan,
-            platform,
-            current.execution_id or execution_of(platform, continuation) or run.run_id,
-            given,
-            run_id=run.run_id,
-            labels=current.labels,
-            trigger=current.trigger,
-            masker=masker,
-            listener=_telling(instance, run.run_id, current),
-            continuation=continuation,
-            retry_of=current.retry_of,
-            checked=current.checked,
-        )
-        execution.refusal = current.refusal or execution.refusal
-        if current.files is not None:
-            execution.storage.allow(current.files)
-        current.execution = execution
-        current.opened(execution)
-        parent = run.tags.get(PARENT_TAG)
-        if parent:
-            link_run(instance, run, "Started by a task of another run.", "started by", parent)
-        try:
-            with running(execution):
-                yield execution
-        finally:
-            if execution.whole:
-                execution.settle()
-                instance.add_run_tags(run.run_id, label_tags(execution.labels))
-            execution.journal.close()
-
-    return dg.ResourceDefinition(
-        opened, config_schema={"inputs": dg.Field(dg.Any, is_required=False)}
+def execution_of_run(
+    context: dg.InitResourceContext, plan: Plan, types: TaskTypes, flows: FlowCatalog | None = None
+) -> Iterator[Execution | None]:
+    """Open a run's execution for its steps and, when the run ends, settle it."""
+    run, instance = context.run, context.instance
+    if run is None or instance is None:
+        raise dg.DagsterInvariantViolationError("a Kestra flow runs only as a Dagster run")
+    if not _alive(instance, run.run_id):
+        # `dagster job execute` makes the resources of a run again to look at its result.
+        yield None
+        return
+    current = session_of(run.tags) or started_session(instance, plan.flow, run) or Session()
+    masker = Masker()
+    config = context.resource_config.get("inputs") or {}
+    given = _inputs(plan.flow, config, current, masker)
+    platform = platform_of(instance, types, flows)
+    continuation = current.continuation or _continuation(platform, instance, run)
+    execution = open_execution(
+        plan,
+        platform,
+        current.execution_id or execution_of(platform, continuation) or run.run_id,
+        given,
+        run_id=run.run_id,
+        labels=current.labels,
+        trigger=current.trigger,
+        masker=masker,
+        listener=_telling(instance, run.run_id, current),
+        continuation=continuation,
+        retry_of=current.retry_of,
+        checked=current.checked,
     )
+    execution.refusal = current.refusal or execution.refusal
+    if current.files is not None:
+        execution.storage.allow(current.files)
+    current.execution = execution
+    current.opened(execution)
+    parent = run.tags.get(PARENT_TAG)
+    if parent:
+        link_run(instance, run, "Started by a task of another run.", "started by", parent)
+    try:
+        with running(execution):
+            yield execution
+    finally:
+        if execution.whole:
+            execution.settle()
+            instance.add_run_tags(run.run_id, label_tags(execution.labels))
+        execution.journal.close()
 
 
 def _telling(instance: dg.DagsterInstance, run_id: str, current: Session) -> Listener:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -13,13 +13,13 @@ from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.properties import has_template
 from kestra_dagster.flow.task_types import TaskTypes
-from kestra_dagster.orchestration.execution_resource import execution_resource
 from kestra_dagster.orchestration.graphs import build_graph
 from kestra_dagster.orchestration.input_config import input_fields
 from kestra_dagster.orchestration.names import job_name
 from kestra_dagster.orchestration.ops import RESOURCE, build_op
 from kestra_dagster.orchestration.tags import flow_tags
 from kestra_dagster.plan.compile import compile_flow
+from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.secrets import Masker
 
 
@@ -44,13 +44,25 @@ def build_job(
     return build_graph(plan, name, build_op).to_job(
         name=name,
         description=flow.description,
-        resource_defs={RESOURCE: execution_resource(plan, types, flows)},
+        resource_defs={RESOURCE: _resource(plan, types, flows)},
         executor_def=threaded_executor,
         config=dg.ConfigMapping(
             config_fn=_quietly if quiet else _to_resource, config_schema=fields
         ),
         tags=flow_tags(flow),
         metadata=_metadata(flow),
+    )
+
+
+def _resource(plan: Plan, types: TaskTypes, flows: FlowCatalog | None) -> dg.ResourceDefinition:
+    def opened(context: dg.InitResourceContext) -> Iterator[Any]:
+        # Loaded by the processes of runs only.
+        from kestra_dagster.orchestration.execution_resource import execution_of_run
+
+        yield from execution_of_run(context, plan, types, flows)
+
+    return dg.ResourceDefinition(
+        opened, config_schema={"inputs": dg.Field(dg.Any, is_required=False)}
     )
 
 

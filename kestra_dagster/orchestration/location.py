@@ -16,11 +16,8 @@ from kestra_dagster.flow.diagnostics import (
 )
 from kestra_dagster.flow.loader import LoadedFolder, load_folder
 from kestra_dagster.flow.task_types import TaskTypes
-from kestra_dagster.orchestration.dispatch import Dispatch
 from kestra_dagster.orchestration.jobs import build_job
 from kestra_dagster.orchestration.names import distinct
-from kestra_dagster.orchestration.schedules import schedules
-from kestra_dagster.orchestration.sensors import sensors
 from kestra_dagster.tasks.registry import default_registry
 
 FLOWS_VARIABLE = "KESTRA_DAGSTER_FLOWS"
@@ -49,6 +46,12 @@ def flow_definitions(
     report((*loaded.diagnostics, *clashes), loaded)
     catalog = FlowCatalog(types, folder)
     jobs = [build_job(flow, types, name_template=name_template, flows=catalog) for flow in flows]
+    if not any(flow.triggers for flow in flows):
+        return dg.Definitions(jobs=jobs)
+    from kestra_dagster.orchestration.dispatch import Dispatch
+    from kestra_dagster.orchestration.schedules import schedules
+    from kestra_dagster.orchestration.sensors import sensors
+
     dispatch = Dispatch(flows, types, name_template)
     return dg.Definitions(
         jobs=jobs, schedules=schedules(dispatch), sensors=sensors(dispatch, jobs)
