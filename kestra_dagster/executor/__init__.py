@@ -4,7 +4,7 @@ from kestra_dagster.executor.definition import ThreadedExecutor, threaded_execut
 from kestra_dagster.executor.failures import report_handled_failure
 from kestra_dagster.executor.internals import link_run
 from kestra_dagster.executor.slots import SLOTS_TAG, Slot, slots_tag
-from kestra_dagster.executor.termination import drives, termination
+from kestra_dagster.executor.termination import drives, terminate, termination
 
 __all__ = [
     "SLOTS_TAG",
@@ -14,6 +14,7 @@ __all__ = [
     "link_run",
     "report_handled_failure",
     "slots_tag",
+    "terminate",
     "termination",
     "threaded_executor",
 ]

@@ -25,6 +25,7 @@ from kestra_dagster.executor.internals import (
 )
 from kestra_dagster.executor.schedule import Schedule
 from kestra_dagster.executor.step_thread import Attempt, Ended, Happened, Message
+from kestra_dagster.executor.termination import is_asked
 from kestra_dagster.runtime.cancellation import CancelToken
 
 GRACE_SECONDS = 3.0
@@ -87,7 +88,8 @@ class RunLoop:
     def _interrupted(self) -> bool:
         # signals are the main thread's: its run must find the flag, not one beside it
         main = threading.current_thread() is threading.main_thread()
-        return main and self._schedule.check_for_interrupts()
+        signalled = main and self._schedule.check_for_interrupts()
+        return signalled or is_asked(self._context.run_id)
 
     def _hand_out(self) -> Iterator[DagsterEvent]:
         due = self._schedule.next_due()

@@ -10,6 +10,7 @@ from kestra_dagster.runtime.cancellation import CancelToken
 
 _lock = threading.Lock()
 _tokens: dict[str, CancelToken] = {}
+_asked: set[str] = set()
 
 
 def termination(run_id: str) -> CancelToken:
@@ -29,6 +30,24 @@ def drives(run_id: str) -> bool:
         return run_id in _tokens
 
 
+def terminate(run_id: str) -> bool:
+    """Ask the executor of this process that drives a run to end it, as a signal would.
+
+    Return False where none does.
+    """
+    with _lock:
+        if run_id not in _tokens:
+            return False
+        _asked.add(run_id)
+        return True
+
+
+def is_asked(run_id: str) -> bool:
+    """Say whether a run driven from here was asked to end."""
+    with _lock:
+        return run_id in _asked
+
+
 @contextmanager
 def terminable(run_id: str) -> Iterator[CancelToken]:
     """Provide the token of a run for as long as it is driven from here."""
@@ -40,3 +59,4 @@ def terminable(run_id: str) -> Iterator[CancelToken]:
     finally:
         with _lock:
             _tokens.pop(run_id, None)
+            _asked.discard(run_id)

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from kestra_dagster.executor import link_run
+from kestra_dagster.executor import link_run, terminate
 from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.orchestration.changes import changes_listener
 from kestra_dagster.orchestration.children import PARENT_TAG, children_on
 from kestra_dagster.orchestration.database import database_url
+from kestra_dagster.orchestration.executions import InstanceExecutions
 from kestra_dagster.orchestration.input_config import HELD
 from kestra_dagster.orchestration.sessions import Session, session_of
 from kestra_dagster.orchestration.started import started_session
-from kestra_dagster.orchestration.tags import STATE_TAG, label_tags
+from kestra_dagster.orchestration.tags import EXECUTION_TAG, STATE_TAG, label_tags
 from kestra_dagster.orchestration.trigger_store import trigger_store
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Event, Listener, StateChanged
 from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.kills import killable
 from kestra_dagster.runtime.kv import SqlKeyValues
 from kestra_dagster.runtime.lifecycle import running
 from kestra_dagster.runtime.open import open_execution
@@ -54,7 +56,7 @@ def execution_of_run(
     execution = open_execution(
         plan,
         platform,
-        current.execution_id or execution_of(platform, continuation) or run.run_id,
+        current.execution_id or _goes_on_with(platform, continuation, current) or run.run_id,
         given,
         run_id=run.run_id,
         labels=current.labels,
@@ -66,6 +68,8 @@ def execution_of_run(
         checked=current.checked,
     )
     execution.refusal = current.refusal or execution.refusal
+    execution.end_run = partial(terminate, run.run_id)
+    instance.add_run_tags(run.run_id, {EXECUTION_TAG: execution.id})
     if current.files is not None:
         execution.storage.allow(current.files)
     current.execution = execution
@@ -74,13 +78,13 @@ def execution_of_run(
     if parent:
         link_run(instance, run, "Started by a task of another run.", "started by", parent)
     try:
-        with running(execution):
+        with killable(execution), running(execution):
             yield execution
     finally:
         if execution.whole:
             execution.settle()
             instance.add_run_tags(run.run_id, label_tags(execution.labels))
-        execution.journal.close()
+        execution.close()
 
 
 def _telling(instance: dg.DagsterInstance, run_id: str, current: Session) -> Listener:
@@ -106,6 +110,7 @@ def platform_of(
         types,
         _store(database_url(instance)),
         flows=flows,
+        list_executions=partial(InstanceExecutions, instance=instance),
         launch=children_on(instance),
         alive=lambda run_id: _alive(instance, run_id),
     )
@@ -134,8 +139,12 @@ def _continuation(
     return Continuation(parent) if parent else None
 
 
-def execution_of(platform: Platform, continuation: Continuation | None) -> str | None:
-    """Return the execution that a run goes on with."""
+def _goes_on_with(
+    platform: Platform, continuation: Continuation | None, current: Session
+) -> str | None:
+    """Return the execution that a run goes on with, where it does not begin a new one."""
+    if current.is_new:
+        return None
     opening = read_opening(platform.journal(continuation.run)) if continuation else None
     return opening.execution_id if opening else None
 
@@ -144,6 +153,8 @@ def _inputs(
     flow: Flow, config: Mapping[str, Any], current: Session, masker: Masker
 ) -> Mapping[str, Any]:
     """Return the inputs of an execution: those handed over in memory, else those of run config."""
+    if current.continuation is not None:
+        return current.held
     if current.inputs is not None:
         return current.inputs
     return _given(flow, config, current, masker) if current.checked else current.held

@@ -19,7 +19,8 @@ from kestra_dagster.runtime.task_run import StepRun
 
 def run_op(step: Step, context: dg.OpExecutionContext, execution: Execution) -> Iterator[Any]:
     """Run a step of an execution; yield its signals as outputs, raise what nobody listens to."""
-    execution.whole = drives(context.run_id)
+    if drives(context.run_id):
+        execution.run_whole()
     forget = termination(context.run_id).on_cancel(
         lambda: execution.cancel.cancel("the run was terminated")
     )

@@ -22,8 +22,8 @@ from kestra_dagster.orchestration.sessions import SESSION_TAG, Session
 from kestra_dagster.orchestration.sessions import session as opened_session
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
-from kestra_dagster.runtime.given import check_inputs
-from kestra_dagster.runtime.result import RunResult, result_of
+from kestra_dagster.runtime.given import check_inputs, check_labels
+from kestra_dagster.runtime.result import RunResult, whole_result
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.tasks.registry import default_registry
 
@@ -49,6 +49,7 @@ def run_on_dagster(
     the flow started without waiting for them have ended when this returns. Without `checked` the
     inputs are taken as they are, and none is missed.
     """
+    check_labels(labels or {})
     seen: list[Execution] = []
     session = Session(
         listener=listener,
@@ -58,10 +59,7 @@ def run_on_dagster(
         checked=checked,
     )
     last = execute_on_dagster(flow, given, instance=instance, session=session, flows=flows)
-    for execution in seen:
-        for thread in execution.detached:
-            thread.join()
-    return result_of(last)
+    return whole_result(last, seen)
 
 
 def execute_on_dagster(
@@ -72,10 +70,17 @@ def execute_on_dagster(
     session: Session,
     tags: Mapping[str, str] | None = None,
     flows: Path | None = None,
+    after: dg.DagsterRun | None = None,
 ) -> Execution:
-    """Run a flow to its end, again as a new run where a retry asks for one; return the last."""
+    """Run a flow to its end, again as a new run where a retry asks for one; return the last.
+
+    `after` is the run that this one goes on with: it lends its job's name and its run config.
+    """
     if session.checked:
         check_inputs(flow, given, Masker())
+    config = to_config(flow, given) if session.checked else {}
+    if after is not None:
+        config = after.run_config
     folder = flows if flows is not None and flows.is_dir() else None
     job = dg.build_reconstructable_job(
         __name__,
@@ -84,17 +89,20 @@ def execute_on_dagster(
             "file": flow.source.file,
             "text": flow.source.text,
             "flows": str(folder) if folder else None,
-            "checked": session.checked,
+            "checked": bool(config) if after is not None else session.checked,
+            "name": after.job_name if after is not None else None,
         },
     )
     _leave_logging_alone(instance)
+    link = dg.ReexecutionOptions(after.run_id) if after is not None else None
     while True:
         with opened_session(session) as key:
             result = dg.execute_job(
                 job,
                 instance=instance,
-                run_config=to_config(flow, given) if session.checked else {},
+                run_config=config,
                 tags={**(tags or {}), SESSION_TAG: key},
+                reexecution_options=link,
             )
         execution = session.execution
         if execution is None:
@@ -102,7 +110,9 @@ def execute_on_dagster(
         if execution.retry_in is None:
             return execution
         time.sleep(execution.retry_in)
-        session = replace(session, retry_of=execution, execution=None)
+        session = replace(
+            session, retry_of=execution, execution=None, continuation=None, execution_id=None
+        )
 
 
 def _leave_logging_alone(instance: dg.DagsterInstance) -> None:
@@ -129,10 +139,18 @@ def _why(result: dg.JobExecutionResult) -> str:
 
 
 @lru_cache(maxsize=64)
-def flow_job(file: str, text: str, flows: str | None, checked: bool = True) -> dg.JobDefinition:
+def flow_job(
+    file: str,
+    text: str,
+    flows: str | None,
+    checked: bool = True,
+    name: str | None = None,
+) -> dg.JobDefinition:
     """Return the job of a flow given as text (what Dagster calls to build the job again)."""
     types = default_registry()
     flow = load_flow(text, types, file=file).require()
     folder = Path(flows) if flows else Path(file).parent
     catalog = FlowCatalog(types, folder) if folder.is_dir() else None
-    return build_job(flow, types, flows=catalog, quiet=True, asks_inputs=checked)
+    return build_job(
+        flow, types, name_template=name, flows=catalog, quiet=True, asks_inputs=checked
+    )

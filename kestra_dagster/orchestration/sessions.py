@@ -26,7 +26,7 @@ class Session:
 
     `opened` is told the execution before it begins; `retry_of` is the one it takes the place of.
     Without `checked` what is held are the inputs, as they are. `continuation` is what the run takes
-    over, `execution_id` the execution it belongs to where it begins none. `inputs` take the place
+    over; it goes on under `execution_id`, or is a new execution. `inputs` take the place
     of those of run config. With a `refusal` the execution only fails with it.
     """
 
@@ -37,6 +37,7 @@ class Session:
     checked: bool = True
     continuation: Continuation | None = None
     execution_id: str | None = None
+    is_new: bool = False
     inputs: Mapping[str, Any] | None = None
     refusal: str | None = None
     files: str | None = None

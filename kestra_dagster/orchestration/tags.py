@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from kestra_dagster.flow.model import Flow
 
 STATE_TAG = "kestra/state"
+EXECUTION_TAG = "kestra/execution"
 _KEY = re.compile(r"[^A-Za-z0-9_.-]")
 
 

@@ -12,10 +12,10 @@ from kestra_dagster.flow.model import Flow, Task
 from kestra_dagster.plan.compile import BODIES, CORE_FLOW
 from kestra_dagster.plan.places import Place, places
 from kestra_dagster.runtime.journal import Journal
-from kestra_dagster.runtime.ledger import KEPT
+from kestra_dagster.runtime.ledger import KEPT, Ledger
 from kestra_dagster.runtime.opening import EXECUTION
 from kestra_dagster.runtime.records import TERMINAL, TaskRun
-from kestra_dagster.runtime.records_json import from_line, to_line
+from kestra_dagster.runtime.records_json import to_line
 from kestra_dagster.runtime.signals import Resumed
 from kestra_dagster.runtime.succession import below, comes_after
 
@@ -34,13 +34,14 @@ class Continuation:
     """What a run takes over from an earlier one, `run`, of the same execution or another.
 
     keep `steps`: the caller has chosen what runs again (Dagster's re-execution); inside a loop that
-    broke off, what ended well stays. keep `all`: what ended well stays and only the rest runs.
+    broke off, what ended well stays. keep `all`: what ended well stays and only the rest runs. keep
+    `none`: nothing but the inputs and labels stays.
     `again` is a task run that runs again with all that follows it (replay); `marked` are task runs
     whose state a person has changed; `resumed` are pauses that were resumed after their run died.
     """
 
     run: str
-    keep: Literal["steps", "all"] = "steps"
+    keep: Literal["steps", "all", "none"] = "steps"
     again: str | None = None
     marked: Mapping[str, str] = field(default_factory=dict)
     resumed: Mapping[str, Resumed] = field(default_factory=dict)
@@ -55,79 +56,107 @@ def recorded_lines(journal: Journal) -> list[dict[str, Any]]:
     return sorted(last.values(), key=lambda line: line["seq"])
 
 
+def recorded_runs(journal: Journal, flow: Flow) -> dict[str, TaskRun]:
+    """Return every task run that a journal knows by id, with the flowables around them."""
+    ledger = Ledger(places(flow), journal)
+    ledger.adopt(recorded_lines(journal))
+    return {run.id: run for run in ledger.task_runs()}
+
+
 def take_over(source: Journal, target: Journal, flow: Flow, how: Continuation) -> None:
     """Write what a run takes over from another into its own journal; nothing else is read of it.
 
     Raise NothingToRestart if all of an ended execution ended well and nothing else is asked for.
     """
+    if how.keep == "none":
+        return
     known = places(flow)
     lines = [line for line in recorded_lines(source) if line["task"] in known]
-    runs = {line["run"]: run for line in lines if (run := from_line(line)) is not None}
     summary = _summary(source)
     if how.keep == "all":
-        lines = list(_again(lines, runs, known, flow, how))
-        ended = summary.get("ended") is not None
-        if ended and not how.marked and not any(_runs_again(line) for line in lines):
+        runs = recorded_runs(source, flow)
+        again = _Again(runs, known, flow, how)
+        if summary.get("ended") is not None and not again.changed:
             raise NothingToRestart("No task found to restart: nothing of the execution failed")
+        lines = list(again.lines(lines))
     target.append_all(ADOPTED, [summary, *lines])
 
 
 def _summary(journal: Journal) -> dict[str, Any]:
     """Return what a run leaves to the next one beside its task runs."""
     labels: dict[str, Any] = {}
-    summary: dict[str, Any] = {"labels": labels, "states": []}
+    summary: dict[str, Any] = {"labels": labels, "went": []}
     for line in (*journal.read(ADOPTED), *journal.read(EXECUTION)):
         labels.update(line.get("labels", {}))
         if "vars" in line:
             summary["vars"] = line["vars"]
-        summary["states"] += line.get("states", ())
-        if "state" in line and "at" in line:
-            summary["states"].append([line["state"], line["at"]])
-        if "ended" in line:
+        summary["went"] += line.get("went", ())
+        if "at" in line:
+            summary["went"].append([line["state"], line["at"]])
+        if "outputs" in line and "ended" in line:
             summary["ended"] = line["ended"]
     return summary
 
 
-def _runs_again(line: Mapping[str, Any]) -> bool:
-    return line.get("state") in ("RESTARTED", "RUNNING")
+class _Again:
+    """What of an execution stays, what runs again, and what is forgotten."""
 
+    def __init__(
+        self, runs: Mapping[str, TaskRun], known: Mapping[str, Place], flow: Flow, how: Continuation
+    ) -> None:
+        self._runs = runs
+        self._known = known
+        self._how = how
+        chosen = runs.get(how.again) if how.again else None
+        if how.again and chosen is None:
+            raise NothingToRestart(f"no task run `{how.again}` to replay from")
+        whole = [run for run in runs.values() if _starts_over(run, known)]
+        stays = [
+            run
+            for run in runs.values()
+            if not (chosen and comes_after(run, chosen, known, flow))
+            and not any(below(run, one, known) for one in whole)
+            and (how.marked or not _in_handler(run, known))
+        ]
+        self._stays = {run.id for run in stays}
+        self._reopened = [
+            run
+            for run in runs.values()
+            if chosen
+            and _opens(known[run.task_id].task)
+            and (run.id == chosen.id or comes_after(run, chosen, known, flow))
+            and not _in_handler(run, known)
+        ]
+        self.changed = {run.id for run in stays if _changes(run, chosen, how)}
+        self._around = {
+            ancestor
+            for run in stays
+            if run.id in self.changed
+            for ancestor in _ancestors(run, stays, known)
+        }
 
-def _again(
-    lines: Iterable[dict[str, Any]],
-    runs: Mapping[str, TaskRun],
-    known: Mapping[str, Place],
-    flow: Flow,
-    how: Continuation,
-) -> Iterator[dict[str, Any]]:
-    """Yield what is taken over, each run in the state it has now."""
-    chosen = runs.get(how.again) if how.again else None
-    if how.again and chosen is None:
-        raise NothingToRestart(f"no task run `{how.again}` to replay from")
-    whole = [run for run in runs.values() if _starts_over(run, known)]
-    stays = [
-        run
-        for run in runs.values()
-        if not (chosen and comes_after(run, chosen, known, flow))
-        and not any(below(run, one, known) for one in whole)
-        and (how.marked or not _in_handler(run, known))
-    ]
-    changed = {run.id for run in stays if _changes(run, chosen, how)}
-    around = {
-        ancestor for run in stays if run.id in changed for ancestor in _ancestors(run, stays, known)
-    }
-    kept = {run.id for run in stays}
-    for line in lines:
-        if line["run"] not in kept:
-            continue
-        run = runs[line["run"]]
-        if run.id in how.marked:
-            yield _in_state(run, how.marked[run.id])
-        elif run.id in around or (run.id in changed and _opens(known[run.task_id].task)):
-            yield _in_state(run, "RUNNING")
-        elif run.id in changed:
-            yield _in_state(replace(run, outputs=None), "RESTARTED")
-        else:
-            yield line
+    def lines(self, recorded: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield what is taken over, each run in the state it has now.
+
+        As in Kestra, flowables behind the task that a replay begins at are there from the start.
+        """
+        reopened = {run.id for run in self._reopened}
+        for line in recorded:
+            if line["run"] in self._stays - reopened:
+                yield self._line(line)
+        for run in self._reopened:
+            yield _in_state(replace(run, outputs=None), "RUNNING")
+
+    def _line(self, line: dict[str, Any]) -> dict[str, Any]:
+        run = self._runs[line["run"]]
+        if run.id in self._how.marked:
+            return _in_state(run, self._how.marked[run.id])
+        opens = _opens(self._known[run.task_id].task)
+        if run.id in self._around or (run.id in self.changed and opens):
+            return _in_state(run, "RUNNING")
+        if run.id in self.changed:
+            return _in_state(replace(run, outputs=None), "RESTARTED")
+        return line
 
 
 def _changes(run: TaskRun, chosen: TaskRun | None, how: Continuation) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import IO, Any
 
 from kestra_dagster import expressions
 from kestra_dagster.errors import KestraDagsterError, TerminalError
@@ -15,6 +15,7 @@ from kestra_dagster.flow.model import Flow, Task
 from kestra_dagster.plan.compile import CORE_FLOW
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.plan.places import places
+from kestra_dagster.runtime.alive import hold
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.children import CORRELATION
 from kestra_dagster.runtime.context import ExitState, LogLine
@@ -30,8 +31,9 @@ from kestra_dagster.runtime.events import (
     TaskStarted,
 )
 from kestra_dagster.runtime.ledger import KEPT, Ledger
+from kestra_dagster.runtime.opening import EXECUTION
 from kestra_dagster.runtime.platform import Platform
-from kestra_dagster.runtime.records import LoopPath, TaskRun
+from kestra_dagster.runtime.records import FAILURES, LoopPath, TaskRun
 from kestra_dagster.runtime.records_json import iso_millis
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
@@ -113,6 +115,9 @@ class Execution:
         """Seconds until a new execution takes the place of this one, where it ended RETRIED."""
         self.detached: list[threading.Thread] = []
         """Executions this one started and does not wait for, which run in this process."""
+        self.end_run: Callable[[], object] | None = None
+        """How the run of a killed execution is ended from outside."""
+        self._alive: IO[bytes] | None = None
         self._watchers: list[Callable[[], None]] = []
         self._listener = listener
         self._lock = threading.RLock()
@@ -150,7 +155,7 @@ class Execution:
             if "readable" in line:
                 self.storage.allow(line["readable"])
             self.states += [
-                (state, datetime.fromisoformat(at)) for state, at in line.get("states", ())
+                (state, datetime.fromisoformat(at)) for state, at in line.get("went", ())
             ]
         self.ledger.adopt(lines)
 
@@ -186,7 +191,7 @@ class Execution:
     def note(self, level: str, message: str) -> None:
         """Log a line of the execution itself."""
         masked = self.masker.text(message)
-        self.log(LogLine(datetime.now(timezone.utc), level, masked), "_execution")
+        self.log(LogLine(datetime.now(timezone.utc), level, masked), EXECUTION)
 
     def enter(self, state: str) -> None:
         """Go over to a state (QUEUED, RUNNING, PAUSED, ...), unless it is that or has ended."""
@@ -200,7 +205,7 @@ class Execution:
     def _enter(self, state: str, now: datetime) -> None:
         self.state = state
         self.states.append((state, now))
-        self.journal.append("_execution", {"state": state, "at": now.isoformat()})
+        self.journal.append(EXECUTION, {"state": state, "at": now.isoformat()})
 
     def _follow(self, run: TaskRun) -> None:
         """Take over what the whole execution shares with a task run: that it waits."""
@@ -282,13 +287,13 @@ class Execution:
         """Set labels, over those of the same key."""
         with self._lock:
             self.labels = {**self.labels, **labels}
-            self.journal.append("_execution", {"labels": dict(labels)})
+            self.journal.append(EXECUTION, {"labels": dict(labels)})
 
     def edit_variables(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Replace what later tasks see as `vars` by `change(current)`, in one step."""
         with self._lock:
             self.vars = change(dict(self.vars))
-            self.journal.append("_execution", {"vars": self.vars})
+            self.journal.append(EXECUTION, {"vars": self.vars})
 
     def exit(self, state: ExitState) -> None:
         """End the execution in `state` after this task; only KILLED stops running branches."""
@@ -296,6 +301,25 @@ class Execution:
             self.exit_state = self.exit_state or state
         if state == "KILLED":
             self.cancel.cancel("the execution was ended as KILLED")
+
+    def run_whole(self) -> None:
+        """Say that this object runs every step, and that its process lives until `close`."""
+        self.whole = True
+        if self._alive is None:
+            self._alive = hold(self.journal.folder)
+
+    def close(self) -> None:
+        """Close what this process holds of the execution."""
+        self.journal.close()
+        if self._alive is not None:
+            self._alive.close()
+            self._alive = None
+
+    def kill(self, reason: str = "the execution was killed") -> None:
+        """End the execution as KILLED: what runs is stopped, nothing new starts."""
+        self.cancel.cancel(reason)
+        if self.end_run is not None:
+            self.end_run()
 
     def break_off(self, state: ExitState, reason: str) -> None:
         """End the execution in `state` now; what runs is stopped and ends in that state too."""
@@ -328,6 +352,7 @@ class Execution:
             if self.ended:
                 return self.state
             now = datetime.now(timezone.utc)
+            self.ledger.forget_waiting()
             state = self.exit_state or self.ledger.final_state()
             if self.cancel.cancelled and self.exit_state is None:
                 state = "KILLED"
@@ -340,7 +365,10 @@ class Execution:
                     self.state, self.outputs = "FAILED", None
                     self.error = f"cannot render the flow's outputs: {error}"
             self._enter(self.state, now)
-            self.journal.append("_execution", {"ended": self.state, "outputs": self.outputs})
+            error = self.failure() if self.state in FAILURES else None
+            self.journal.append(
+                EXECUTION, {"ended": self.state, "outputs": self.outputs, "error": error}
+            )
         self.tell(StateChanged(self.id, self.state, now))
         self.tell(ExecutionEnded(self.state, now))
         return self.state

@@ -14,6 +14,9 @@ from kestra_dagster.runtime.host import BareHost, OutsideExecution
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.variables import flow_variables
 
+SYSTEM_LABELS = "system."
+"""How the keys of labels begin that say something of the execution itself."""
+
 
 class InputsInvalid(TerminalError):
     """The inputs given do not fit; `problems` holds one sentence each, `what` was to be done."""
@@ -22,6 +25,19 @@ class InputsInvalid(TerminalError):
         self.problems = tuple(problems)
         apart = "\n  " if len(self.problems) > 1 else " "
         super().__init__(f"cannot {what}:{apart}{apart.join(self.problems)}")
+
+
+class LabelsInvalid(TerminalError):
+    """A label that only the engine itself may set."""
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Raise LabelsInvalid for labels that a person may not set."""
+    for key, value in labels.items():
+        if key.startswith(SYSTEM_LABELS):
+            raise LabelsInvalid(
+                f"System labels can only be set by Kestra itself, offending label: {key}={value}"
+            )
 
 
 def check_inputs(flow: Flow, given: Mapping[str, Any], masker: Masker) -> ResolvedInputs:

@@ -16,13 +16,15 @@ from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.plan.compile import compile_flow
 from kestra_dagster.plan.interpreter import run_plan
 from kestra_dagster.runtime.children import ChildRequest, launcher
+from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.given import check_labels
 from kestra_dagster.runtime.kv_memory import process_store
 from kestra_dagster.runtime.lifecycle import running
 from kestra_dagster.runtime.open import open_execution
 from kestra_dagster.runtime.platform import Platform, storage_root
-from kestra_dagster.runtime.result import RunResult, result_of
+from kestra_dagster.runtime.result import RunResult, whole_result
 from kestra_dagster.runtime.steps import run_step
 from kestra_dagster.runtime.task_run import StepRun
 
@@ -59,6 +61,7 @@ def run_inline(
 
     Without `checked` the inputs are taken as they are, and none is missed.
     """
+    check_labels(labels or {})
     seen: list[Execution] = []
     last = execute(
         flow,
@@ -69,10 +72,7 @@ def run_inline(
         opened=seen.append,
         checked=checked,
     )
-    for execution in seen:
-        for thread in execution.detached:
-            thread.join()
-    return result_of(last)
+    return whole_result(last, seen)
 
 
 def execute(
@@ -85,18 +85,24 @@ def execute(
     listener: Listener | None = None,
     opened: Callable[[Execution], None] = lambda _: None,
     checked: bool = True,
+    continuation: Continuation | None = None,
+    execution_id: str | None = None,
 ) -> Execution:
     """Run a flow to its end, again as a new execution where a retry asks for one; return the last.
 
-    `opened` is told each execution before it begins.
+    `opened` is told each execution before it begins. The first one may take over from an earlier
+    run, and have an id already.
     """
     execution: Execution | None = None
     while True:
+        run_id = uuid.uuid4().hex
         execution = open_execution(
             compile_flow(flow),
             platform,
-            uuid.uuid4().hex,
+            execution_id or run_id,
             given,
+            run_id=run_id,
+            continuation=continuation,
             labels=labels,
             trigger=trigger,
             listener=listener,
@@ -105,13 +111,15 @@ def execute(
         )
         opened(execution)
         try:
+            execution.run_whole()
             drive(execution)
             execution.settle()
         finally:
-            execution.journal.close()
+            execution.close()
         if execution.retry_in is None:
             return execution
         time.sleep(execution.retry_in)
+        continuation = execution_id = None
 
 
 def _execute_child(request: ChildRequest, opened: Callable[[Execution], None]) -> Execution:

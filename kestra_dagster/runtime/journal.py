@@ -10,12 +10,13 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from kestra_dagster.errors import KestraDagsterError
+from kestra_dagster.runtime.storage import write_atomically
 
 
 class StoreUnwritable(KestraDagsterError):
@@ -30,15 +31,18 @@ class Journal:
         self._lock = threading.Lock()
         self._files: dict[str, int] = {}
 
+    @property
+    def folder(self) -> Path:
+        """Where the journal is."""
+        return self._folder
+
     def append(self, step_key: str, line: Mapping[str, Any]) -> None:
         """Write one line; raise StoreUnwritable with the folder and the reason if it cannot be."""
         self.append_all(step_key, [line])
 
     def append_all(self, step_key: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """Write lines at once; raise StoreUnwritable and write none of them if it cannot be."""
-        data = b"".join(
-            json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n" for line in lines
-        )
+        data = b"".join(_encoded(line) for line in lines)
         with self._lock:
             try:
                 descriptor = self._descriptor(step_key)
@@ -66,6 +70,20 @@ class Journal:
             if path != left_out:
                 yield from _lines(path)
 
+    def rewrite(self, keep: Callable[[dict[str, Any]], bool]) -> int:
+        """Keep only some lines of a run that has ended; return how many are gone."""
+        self.close()
+        gone = 0
+        for path in sorted(self._folder.glob("*.jsonl")):
+            lines = list(_lines(path))
+            kept = [line for line in lines if keep(line)]
+            gone += len(lines) - len(kept)
+            if not kept:
+                path.unlink()
+            elif len(kept) < len(lines):
+                write_atomically(path, b"".join(_encoded(line) for line in kept))
+        return gone
+
     def close(self) -> None:
         """Close the files; a later append opens them again."""
         with self._lock:
@@ -87,6 +105,10 @@ class Journal:
 
     def _path(self, step_key: str) -> Path:
         return self._folder / f"{quote(step_key, safe='')}.jsonl"
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n"
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -117,6 +117,15 @@ class Ledger:
         self._follow(run)
         return run
 
+    def forget_waiting(self) -> None:
+        """Drop flowables that were taken over to run again and have not."""
+        with self._lock:
+            for run in list(self._runs.values()):
+                waits = run.id in self._adopted and run.state == "RUNNING"
+                flowable = self.places[run.task_id].task.is_flowable
+                if waits and flowable and not self._children.get(run.id):
+                    self._drop(run.id)
+
     def forget_iteration(self, task: Task, loop: LoopPath) -> None:
         """Drop the runs below a task, as LoopUntil does with those of its earlier passes."""
         with self._lock:

@@ -19,7 +19,7 @@ from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.given import InputsInvalid, at, flow_inputs
 from kestra_dagster.runtime.host import FlowHost
 from kestra_dagster.runtime.live import register
-from kestra_dagster.runtime.opening import Opening, read_opening, write_opening
+from kestra_dagster.runtime.opening import Opening, note_run, read_opening, write_opening
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records_json import jsonable
 from kestra_dagster.runtime.secrets import Masker
@@ -63,6 +63,8 @@ def open_execution(
         opening, values = _going_on(flow, platform, execution_id, given, continuation, masker)
         take_over(platform.journal(continuation.run), journal, flow, continuation)
         write_opening(journal, opening)
+        if (run_id or execution_id) != execution_id:
+            note_run(platform, execution_id, run_id or execution_id)
     elif opening is None:
         resolved = _resolved(flow, platform, execution_id, given, masker, checked)
         verdict = look_at_checks(flow, resolved.values, masker)

@@ -11,10 +11,12 @@ from kestra_dagster.flow.loader import load_flow
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.runtime.journal import Journal
+from kestra_dagster.runtime.platform import Platform
 
 EXECUTION = "_execution"
 """The part of a journal that holds what concerns the whole execution."""
 _KIND = "opening"
+_RUNS = "_runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +93,18 @@ def read_opening(journal: Journal) -> Opening | None:
         original_id=line["original"],
         earlier=tuple(line["earlier"]),
     )
+
+
+def note_run(platform: Platform, execution_id: str, run_id: str) -> None:
+    """Make it known that a run goes on with an execution which an earlier one began."""
+    journal = platform.journal(execution_id)
+    journal.append(_RUNS, {"went_on": run_id})
+    journal.close()
+
+
+def runs_of(platform: Platform, execution_id: str) -> list[str]:
+    """Return the runs of an execution, the first one first; none if it is unknown."""
+    journal = platform.journal(execution_id)
+    if read_opening(journal) is None:
+        return []
+    return [execution_id, *(line["went_on"] for line in journal.read(_RUNS))]

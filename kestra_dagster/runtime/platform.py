@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 STORAGE_VARIABLE = "KESTRA_DAGSTER_STORAGE"
 
 
-class Absent:
-    """Stands where this engine has no such service; any use of it fails the task and says so."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __getattr__(self, name: str) -> object:
-        raise TaskFailed(f"{self._what} is not available here")
-
-
 def _no_launch(request: ChildRequest) -> ChildEnd:
     raise TaskFailed("other flows cannot be started here")
 
@@ -47,7 +37,8 @@ class Platform:
     root: Path
     types: TaskTypes
     kv: KeyValueStore = field(default_factory=MemoryKeyValues)
-    executions: Executions = field(default_factory=lambda: Absent("the list of executions"))  # type: ignore[assignment]
+    list_executions: Callable[[Platform], Executions] | None = None
+    """How the executions are listed; from the journals if it is not said."""
     flows: FlowCatalog | None = None
     """Where subflows and templates are found; None where no folder of flows is known."""
     launch: Launch = _no_launch
@@ -57,6 +48,13 @@ class Platform:
     def journal(self, execution_id: str) -> Journal:
         """Return the journal of an execution."""
         return Journal(self.root / "runs" / execution_id)
+
+    @property
+    def executions(self) -> Executions:
+        """The executions of the instance."""
+        from kestra_dagster.runtime.executions import JournalExecutions
+
+        return (self.list_executions or JournalExecutions)(self)
 
     @property
     def namespace_files(self) -> NamespaceFiles:

@@ -11,6 +11,8 @@ from kestra_dagster.plan.model import LoopItem as LoopItem
 from kestra_dagster.plan.model import LoopPath as LoopPath
 
 TERMINAL = frozenset(("SUCCESS", "WARNING", "FAILED", "KILLED", "CANCELLED", "SKIPPED", "RETRIED"))
+FAILURES = ("FAILED", "KILLED", "CANCELLED")
+"""Final states of an execution that come with a reason."""
 WORST_FIRST = ("KILLED", "FAILED", "WARNING", "PAUSED")
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from kestra_dagster.runtime.context import LogLine
 from kestra_dagster.runtime.execution import Execution
-from kestra_dagster.runtime.records import TaskRun
-
-FAILURES = ("FAILED", "KILLED", "CANCELLED")
+from kestra_dagster.runtime.records import FAILURES, TaskRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +74,11 @@ def snapshot(execution: Execution) -> RunResult:
         states=tuple(execution.states),
         trigger=execution.trigger,
     )
+
+
+def whole_result(last: Execution, seen: Iterable[Execution]) -> RunResult:
+    """Return the result of an execution once those that it did not wait for have ended."""
+    for execution in seen:
+        for thread in execution.detached:
+            thread.join()
+    return result_of(last)

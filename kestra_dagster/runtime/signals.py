@@ -136,8 +136,8 @@ class Signals:
 
     def resume(
         self, execution_id: str, inputs: Mapping[str, Any], task_run_id: str | None = None
-    ) -> None:
-        """Let a paused execution go on: the given pause of it, else the oldest.
+    ) -> Pause:
+        """Let a paused execution go on: return the given pause of it, else the oldest.
 
         Raise NotPaused if there is none or it was resumed before, InputsInvalid (and leave it
         paused) if the inputs are not what `onResume` asks for. A FILE is a Path, bytes or a URI.
@@ -167,6 +167,7 @@ class Signals:
 
         self._store.edit(NAMESPACE, _key(execution_id, pause.task_run_id), change)
         _changes.note()
+        return pause
 
     def claim(self, execution_id: str, task_run_id: str) -> Resumed | None:
         """Take a pause away from a run that does not wait any more, with its inputs if resumed."""

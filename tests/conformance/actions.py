@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from conformance.corpus import Case, flow_text
-from conformance.engines import Engine, Start, Started
+from conformance.engines import Engine, Life, Start, Started
 from conformance.expectations import differences
 from conformance.given import given_inputs
 from conformance.seen import Seen
@@ -20,9 +22,12 @@ from kestra_dagster.errors import KestraDagsterError
 from kestra_dagster.flow.inputs import resolve_inputs
 from kestra_dagster.flow.loader import TEMPLATES, load_flow
 from kestra_dagster.flow.model import Flow
+from kestra_dagster.runtime.encryption import KEY_VARIABLE, encrypted, has_key
+from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.given import InputsInvalid
 from kestra_dagster.runtime.host import BareHost, ExecutionHost
 from kestra_dagster.runtime.live import live_execution
+from kestra_dagster.runtime.recorded import openings, recorded
 from kestra_dagster.runtime.records import TaskRun
 from kestra_dagster.runtime.result import RunResult
 from kestra_dagster.runtime.secrets import Masker
@@ -68,6 +73,34 @@ class CaseRun:
         self._started.append(started)
         return started
 
+    @property
+    def life(self) -> Life:
+        """What may be done to executions."""
+        return self.engine.life
+
+    def first(self, started: Started, state: str | None = None) -> RunResult:
+        """Wait for where `expect_first` says (else `state`, else the end) and compare."""
+        expected = self.case.expect_first
+        moment = started.at(expected.get("state", state))
+        self.expect(self.seen(moment), expected, "first")
+        return moment
+
+    def after(self, first: RunResult, action: Callable[[Listener], RunResult]) -> Seen:
+        """Do something to the first execution; see it right after the action, and at its end."""
+        started = Started(action)
+        self._started.append(started)
+        expected = self.case.expect_after_action
+        if expected:
+            moment = started.at(expected.get("state", "RESTARTED"))
+            self.expect(self.seen(moment, before=first), expected, "after the action")
+        return self.seen(started.at(self.case.expect.get("state")), before=first)
+
+    def resume(self, first: RunResult) -> None:
+        """Resume a paused execution with the inputs of the case."""
+        symbols = self.seen(first).symbol
+        inputs = given_inputs(self.case.resume_inputs, self.folder, symbols)
+        self.life.resume(first.execution_id, inputs, None)
+
     def close(self) -> None:
         """End what is still at work."""
         for started in self._started:
@@ -92,7 +125,7 @@ class CaseRun:
             others=more.pop("others", None) or self.others(result),
             sources={file: self._source(file) for file in self.case.requires},
             file_of=lambda uri: platform.files / uri.removeprefix("kestra:///"),
-            log_of=lambda run: None,
+            log_of=lambda run: _log_file(platform.files, run),
             evaluate=evaluate,
             **more,
         )
@@ -104,11 +137,13 @@ class CaseRun:
     def others(self, result: RunResult | None) -> list[RunResult]:
         """Return the executions that came of the case, but for the one given."""
         own = result.execution_id if result else None
-        return [
-            one
-            for one in executions(self.engine)
-            if one.execution_id not in self._known and one.execution_id != own
+        ids = [one.execution_id for one in openings(self.engine.platform)]
+        found = [
+            recorded(self.engine.platform, one)
+            for one in ids
+            if one not in self._known and one != own
         ]
+        return [one for one in found if one is not None]
 
     def _parsed(self) -> Flow | None:
         try:
@@ -121,18 +156,17 @@ class CaseRun:
         return flow.namespace, flow.id
 
 
+def _log_file(files: Path, run: TaskRun) -> Path | None:
+    return files / run.log_file.removeprefix("kestra:///") if run.log_file else None
+
+
 def _no_symbols(name: str) -> Any:
     raise KeyError(name)
 
 
 def known_executions(engine: Engine) -> set[str]:
     """Return the ids of the executions that the engine knows."""
-    return set()
-
-
-def executions(engine: Engine) -> list[RunResult]:
-    """Return all executions that the engine knows."""
-    return []
+    return {one.execution_id for one in openings(engine.platform)}
 
 
 # Actions
@@ -141,17 +175,15 @@ def executions(engine: Engine) -> list[RunResult]:
 def run(at: CaseRun) -> Seen:
     """Run to the end; `expect_first` is the moment it has that state."""
     started = at.start()
-    first = at.case.expect_first
-    if first:
-        moment = started.first(lambda moment: moment.state == first.get("state", moment.state))
-        at.expect(at.seen(moment), first, "first")
+    if at.case.expect_first:
+        at.first(started)
     return at.seen(started.end())
 
 
 def create(at: CaseRun) -> Seen:
     """Create an execution: what it is like at its first moment."""
     started = at.start()
-    moment = started.first(lambda moment: True)
+    moment = started.created()
     started.end()
     return at.seen(moment)
 
@@ -184,6 +216,10 @@ def validate_inputs(at: CaseRun) -> Seen:
     error = None
     if resolved.problems:
         error = InputsInvalid("start", [f"{one.id}: {one.message}" for one in resolved.problems])
+    values = dict(resolved.values)
+    for secret in resolved.secrets if has_key() else ():
+        values[secret] = encrypted(str(values[secret]))  # what is kept of it
+    resolved = replace(resolved, values=values)
     looks_at_error = "error" in at.case.expect or "input_errors" not in at.case.expect
     return Seen(flow=flow, inputs=resolved, error=error if looks_at_error else None)
 
@@ -211,12 +247,117 @@ def run_then_eval(at: CaseRun) -> Seen:
     return at.seen(at.start().end())
 
 
+def replay(at: CaseRun) -> Seen:
+    """Run to the end, then repeat it as a new execution, from a task on where one is named."""
+    first = at.first(at.start())
+    task = at.case.replay_from
+    if at.case.replay_from_index is not None:
+        task = first.task_runs[at.case.replay_from_index].id
+    return at.after(first, lambda told: at.life.replay(first.execution_id, task, {}, told))
+
+
+def restart(at: CaseRun) -> Seen:
+    """Run to the end, then go on from where it failed."""
+    first = at.first(at.start())
+    return at.after(first, lambda told: at.life.restart(first.execution_id, {}, told))
+
+
+def restart_twice(at: CaseRun) -> Seen:
+    """Run to the end, and go on from where it failed two times."""
+    first = at.first(at.start())
+    at.life.restart(first.execution_id, {}, None)
+    return at.after(first, lambda told: at.life.restart(first.execution_id, {}, told))
+
+
+def mark_as(at: CaseRun) -> Seen:
+    """Run, then give a task run another state and go on; of a pause that is what resumes it."""
+    case = at.case
+    started = at.start()
+    first = at.first(started)
+    marks = dict(case.marks)
+    if first.state == "PAUSED":
+        at.life.resume(first.execution_id, {}, None)
+        return at.seen(started.at(case.expect.get("state")), before=first)
+    return at.after(first, lambda told: at.life.mark_as(first.execution_id, marks, told))
+
+
+def change_status(at: CaseRun) -> Seen:
+    """Run to the end, then give it another final state."""
+    first = at.first(at.start())
+    assert at.case.new_status, "the case names no `new_status`"
+    at.life.change_state(first.execution_id, at.case.new_status)
+    return at.seen(recorded(at.engine.platform, first.execution_id), before=first)
+
+
+def set_labels(at: CaseRun) -> Seen:
+    """Run to the end, then set labels."""
+    first = at.first(at.start())
+    labels = {key: str(value) for key, value in at.case.set_labels.items()}
+    at.life.set_labels(first.execution_id, labels)
+    return at.seen(recorded(at.engine.platform, first.execution_id), before=first)
+
+
+def resume(at: CaseRun) -> Seen:
+    """Run until it is paused, then resume it."""
+    started = at.start()
+    first = at.first(started, "PAUSED")
+    at.resume(first)
+    return at.seen(started.at(at.case.expect.get("state")), before=first)
+
+
+def pause_then_resume(at: CaseRun) -> Seen:
+    """Run until it runs, pause it as a whole, then resume it."""
+    started = at.start()
+    running = started.at("RUNNING")
+    at.life.pause(running.execution_id)
+    first = at.first(started, "PAUSED")
+    at.resume(first)
+    return at.seen(started.at(at.case.expect.get("state")), before=first)
+
+
+def kill(at: CaseRun) -> Seen:
+    """Run until it is where `expect_first` says (running if it does not), then kill it."""
+    started = at.start()
+    first = at.first(started, "RUNNING")
+    at.life.kill(first.execution_id)
+    return at.seen(started.at(at.case.expect.get("state")), before=first)
+
+
+def run_then_run(at: CaseRun) -> Seen:
+    """Run a flow, then the one that `then` names; a first one that is paused waits meanwhile."""
+    then = dict(at.case.then)
+    started = at.start()
+    first = at.first(started)
+    file = then.pop("run", None) or then.pop("flow", None)
+    flow = at.flow(file) if isinstance(file, str) else None
+    symbols = at.seen(first).symbol
+    inputs = given_inputs(then.pop("inputs", None) or {}, at.folder, symbols)
+    expected = then.pop("expect", None)
+    assert not then, f"the runner does not know {', '.join(then)} of `then`"
+    second = at.start(flow, inputs).end()
+    seen = at.seen(second, before=first, runs=(started.end(), second))
+    if expected is None:
+        return seen
+    at.expect(seen, expected, "then")
+    return at.seen(started.end())
+
+
 ACTIONS: Mapping[str, Callable[[CaseRun], Seen]] = {
     "concurrent-run": concurrent_run,
     "create": create,
     "parse": parse,
+    "replay": replay,
     "run": run,
+    "run-then-change-status": change_status,
     "run-then-eval": run_then_eval,
+    "run-then-kill": kill,
+    "run-then-mark-as": mark_as,
+    "run-then-pause-then-resume": pause_then_resume,
+    "run-then-restart": restart,
+    "run-then-restart-twice": restart_twice,
+    "run-then-resume": resume,
+    "run-then-run": run_then_run,
+    "run-then-set-labels": set_labels,
     "run-twice": run_twice,
     "validate": validate,
     "validate-inputs": validate_inputs,
@@ -250,7 +391,7 @@ def run_case(case: Case, corpus: Path, engine: Engine, folder: Path) -> list[str
 @contextmanager
 def prepared(case: Case, engine: Engine) -> Iterator[None]:
     """Set up what a case asks for beforehand."""
-    setup = dict(case.setup)
+    setup = {key: value for key, value in case.setup.items() if key not in ("env", "secrets")}
     folder = engine.platform.flows.folders[-1] if engine.platform.flows else None
     template = setup.pop("template", None)
     if template and folder:
@@ -267,10 +408,21 @@ def prepared(case: Case, engine: Engine) -> Iterator[None]:
         yield
 
 
+ENCRYPTION_KEY = "kestra.encryption.secret-key"
+
+
 @contextmanager
 def environment(case: Case) -> Iterator[None]:
-    """Set the environment variables of a case for the block."""
+    """Set the environment variables of a case for the block; there is a key unless it takes it."""
     before = dict(os.environ)
+    config = dict(case.config)
+    key = config.pop(ENCRYPTION_KEY, b64encode(b"k" * 32).decode())
+    if config:
+        raise AssertionError(f"the runner does not know the config {', '.join(config)}")
+    os.environ.update({KEY_VARIABLE: key} if key else {})
+    os.environ.update({name: str(value) for name, value in case.setup.get("env", {}).items()})
+    for name, value in (case.setup.get("secrets") or {}).items():
+        os.environ[f"SECRET_{name.upper()}"] = b64encode(str(value).encode()).decode()
     try:
         yield
     finally:

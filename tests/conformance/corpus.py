@@ -55,7 +55,9 @@ class Case(BaseModel):
     replay_from: str | None = None
     replay_from_index: int | None = None
     new_status: str | None = None
-    mark_as: str | None = None
+    mark_as: Any = None
+    mark: Any = None
+    task: str | None = None
     set_labels: dict[str, Any] = Field(default_factory=dict)
     runs: int = 2
     then: dict[str, Any] = Field(default_factory=dict)
@@ -74,6 +76,16 @@ class Case(BaseModel):
     date: str | None = None
     schedule_in: str | None = None
     webhook: dict[str, Any] | None = None
+
+    @property
+    def marks(self) -> Mapping[str, str]:
+        """The states to give to task runs: `{task: ..., state: ...}`, or `{task: state}`."""
+        given = self.mark_as if self.mark_as is not None else self.mark
+        if isinstance(given, str):
+            return {self.task or "": given}
+        if isinstance(given, Mapping) and {"task", "state"} <= given.keys():
+            return {str(given["task"]): str(given["state"])}
+        return {str(task): str(state) for task, state in (given or {}).items()}
 
     @property
     def unknown(self) -> tuple[str, ...]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from kestra_dagster.errors import KestraDagsterError
 from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.runtime.events import Event, Listener, StateChanged
 from kestra_dagster.runtime.live import live_execution
 from kestra_dagster.runtime.platform import Platform
+from kestra_dagster.runtime.records import TERMINAL
 from kestra_dagster.runtime.result import RunResult, snapshot
 
 PATIENCE = 30.0
@@ -42,6 +42,20 @@ class Started:
         self._over = False
         self._thread = threading.Thread(target=self._work, args=(run,), daemon=True)
         self._thread.start()
+
+    def created(self) -> RunResult:
+        """Return what it was when it was made: its first state, and nothing had run."""
+        moment = self.first(lambda moment: True)
+        (state, since), *_ = moment.states
+        return replace(moment, state=state, states=((state, since),), task_runs=())
+
+    def at(self, state: str | None) -> RunResult:
+        """Wait for a state and return the first moment in it; for a final one, the end."""
+        if state is None or state in TERMINAL:
+            return self.end()
+        if state == "CREATED":
+            return self.created()
+        return self.first(lambda moment: moment.state == state)
 
     @property
     def execution_id(self) -> str:
@@ -102,12 +116,42 @@ class Started:
                 self._changed.notify_all()
 
 
+class Life(Protocol):
+    """What may be done to the executions of an engine."""
+
+    def restart(
+        self, execution_id: str, given: Mapping[str, Any], listener: Listener | None
+    ) -> RunResult: ...
+
+    def replay(
+        self,
+        execution_id: str,
+        task: str | None,
+        given: Mapping[str, Any],
+        listener: Listener | None,
+    ) -> RunResult: ...
+
+    def mark_as(
+        self, execution_id: str, marks: Mapping[str, str], listener: Listener | None
+    ) -> RunResult: ...
+
+    def resume(
+        self, execution_id: str, inputs: Mapping[str, Any], listener: Listener | None
+    ) -> RunResult | None: ...
+
+    def kill(self, execution_id: str) -> str: ...
+    def pause(self, execution_id: str) -> None: ...
+    def set_labels(self, execution_id: str, labels: Mapping[str, str]) -> None: ...
+    def change_state(self, execution_id: str, state: str) -> None: ...
+
+
 class Engine(Protocol):
     """One way to run flows."""
 
     name: str
     platform: Platform
     types: TaskTypes
+    life: Life
 
     def run(self, start: Start, listener: Listener) -> RunResult:
         """Run to the end."""
@@ -121,9 +165,11 @@ class InlineEngine:
 
     def __init__(self, root: Path, types: TaskTypes, flows: Path) -> None:
         from kestra_dagster.runtime.inline import inline_platform
+        from kestra_dagster.runtime.inline_life import InlineLife
 
         self.types = types
         self.platform = inline_platform(types, FlowCatalog(types, flows), root)
+        self.life: Life = InlineLife(self.platform)
 
     def run(self, start: Start, listener: Listener) -> RunResult:
         from kestra_dagster.runtime.inline import run_inline
@@ -145,11 +191,13 @@ class DagsterEngine:
 
     def __init__(self, instance: Any, types: TaskTypes, flows: Path) -> None:
         from kestra_dagster.orchestration.execution_resource import platform_of
+        from kestra_dagster.orchestration.life import InstanceLife
 
         self.instance = instance
         self.types = types
         self.flows = flows
         self.platform = platform_of(instance, types, FlowCatalog(types, flows))
+        self.life: Life = InstanceLife(instance, types)
 
     def run(self, start: Start, listener: Listener) -> RunResult:
         from kestra_dagster.orchestration.run import run_on_dagster
@@ -163,12 +211,3 @@ class DagsterEngine:
             flows=self.flows,
             checked=start.checked,
         )
-
-
-def refused(action: Callable[[], Any]) -> BaseException | None:
-    """Do something that may be refused, and return the refusal."""
-    try:
-        action()
-    except KestraDagsterError as error:
-        return error
-    return None

@@ -457,7 +457,8 @@ def _log_file(seen: Seen, wanted: Mapping[str, Any]) -> Differences:
         return ["there is no log file"]
     text = path.read_text(encoding="utf-8")
     found = _compare(seen, wanted["lines"], len(text.splitlines())) if "lines" in wanted else []
-    return found + [f"no {part!r} in {text!r}" for part in wanted.get("contains", ())]  # fmt: skip
+    absent = [part for part in wanted.get("contains", ()) if part not in text]
+    return [*found, *(f"no {part!r} in {text!r}" for part in absent)]
 
 
 # Other executions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ RUN = [
         marks=[pytest.mark.dagster] * (engine == "dagster") + known(engine, case.id),
     )
     for engine in ENGINES
-    for case in (cases_found() if os.environ.get("CONFORMANCE") else ())
+    for case in cases_found()
     if case.share == "run"
 ]
 
