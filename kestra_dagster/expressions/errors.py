@@ -96,6 +96,7 @@ class UndefinedVariable(ExpressionError):
         names: Callable[[], Iterable[Any]],
         *,
         reason: str | None = None,
+        advice: str | None = None,
         expression: str = "",
         offset: int | None = None,
     ) -> None:
@@ -104,6 +105,7 @@ class UndefinedVariable(ExpressionError):
         self.key = key
         self._names = names
         self._reason = reason
+        self._advice = advice
 
     @property
     def available(self) -> tuple[str, ...]:
@@ -134,6 +136,8 @@ class UndefinedVariable(ExpressionError):
     @property
     def hint(self) -> str | None:
         """How to spell a key that is not a plain name, or how to allow absence."""
+        if self._advice:
+            return self._advice
         if self.offset is not None and (dashed := _DASHED.match(self.expression, self.offset)):
             parent = self.name.removesuffix(self.key).rstrip(".")
             if parent:
@@ -151,21 +155,19 @@ class UndefinedVariable(ExpressionError):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = (self.name, self.key, self.available, self._reason, self.expression, self.offset)
-        return _undefined, fields
+        said = {
+            "reason": self._reason,
+            "advice": self._advice,
+            "expression": self.expression,
+            "offset": self.offset,
+        }
+        return _undefined, (self.name, self.key, self.available, said)
 
 
 def _undefined(
-    name: str,
-    key: str,
-    available: tuple[str, ...],
-    reason: str | None,
-    expression: str,
-    offset: int | None,
+    name: str, key: str, available: tuple[str, ...], said: dict[str, Any]
 ) -> UndefinedVariable:
-    return UndefinedVariable(
-        name, key, lambda: available, reason=reason, expression=expression, offset=offset
-    )
+    return UndefinedVariable(name, key, lambda: available, **said)
 
 
 def _shortened(expression: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from kestra_dagster.expressions import operators
-from kestra_dagster.expressions.attributes import MISSING, attribute, call_method, names_in
+from kestra_dagster.expressions.attributes import MISSING, attribute, call_method
 from kestra_dagster.expressions.context import Context
 from kestra_dagster.expressions.errors import ExpressionError, UndefinedVariable, closest
 from kestra_dagster.expressions.nodes import (
@@ -29,7 +29,7 @@ from kestra_dagster.expressions.nodes import (
 from kestra_dagster.expressions.registry import FILTERS, FUNCTIONS, TESTS, Callee, resolve
 from kestra_dagster.expressions.tests import TEST_FUNCTIONS
 from kestra_dagster.expressions.text import java_text
-from kestra_dagster.expressions.values import is_list, is_map, type_word
+from kestra_dagster.expressions.undefined import constant_path, undefined_key, undefined_name
 
 Run = Callable[[Context], Any]
 _OWN_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
@@ -84,7 +84,7 @@ class Compiler:
                 try:
                     return context.variables[name]
                 except KeyError:
-                    raise _undefined_name(name, context, source, offset) from None
+                    raise undefined_name(name, context, source, offset) from None
 
             return variable
 
@@ -95,14 +95,14 @@ class Compiler:
             try:
                 return context.variables[name]
             except KeyError:
-                raise _undefined_name(name, context, source, offset) from None
+                raise undefined_name(name, context, source, offset) from None
 
         return bound_variable
 
     def _attribute(self, node: Attribute) -> Run:
         if node.args is not None:
             return self._method(node)
-        keys = _constant_path(node)
+        keys = constant_path(node)
         if keys and self.bound is not None and keys[0] not in self.bound:
             return self._path(node, tuple(keys))
         return self._step(node)
@@ -140,7 +140,7 @@ class Compiler:
                     raise error.locate(source, offset) from error.__cause__
                 if found is not MISSING:
                     return found
-            raise _undefined_key(node, value, name, source)
+            raise undefined_key(node, value, name, source)
 
         return step
 
@@ -161,7 +161,7 @@ class Compiler:
                     raise error.locate(source, offset) from error.__cause__
                 if found is not MISSING:
                     return found
-            raise _undefined_key(node, value, name, source)
+            raise undefined_key(node, value, name, source)
 
         return method
 
@@ -481,64 +481,3 @@ def _or_null(run: Run) -> Run:
             return None
 
     return value_or_null
-
-
-def _constant_path(node: Node) -> list[str] | None:
-    """Return the keys of `a.b['c']` from the root, None if a part is computed."""
-    keys: list[str] = []
-    while isinstance(node, Attribute):
-        if node.args is not None or not isinstance(node.key, Literal):
-            return None
-        if not isinstance(node.key.value, str):
-            return None
-        keys.append(node.key.value)
-        node = node.target
-    if not isinstance(node, Name):
-        return None
-    keys.append(node.name)
-    return keys[::-1]
-
-
-def _undefined_name(name: str, context: Context, source: str, offset: int) -> UndefinedVariable:
-    visible = context.visible()
-    return UndefinedVariable(name, name, lambda: visible, expression=source, offset=offset)
-
-
-def _undefined_key(node: Attribute, value: Any, key: Any, source: str) -> UndefinedVariable:
-    text = key if isinstance(key, str) else java_text(key)
-    parent = path_text(node.target)
-    name = f"{parent}.{text}" if text.isidentifier() else f"{parent}['{text}']"
-    if not isinstance(key, str):
-        name = f"{parent}[{text}]"
-    reason = None
-    if value is None:
-        reason = f"`{parent}` is null, so it has no `{text}`"
-    elif not (is_map(value) or is_list(value)) or node.args is not None:
-        what = f"method `{text}` with {len(node.args)} arguments" if node.args else f"`{text}`"
-        reason = f"`{parent}` is {type_word(value)}, so it has no {what}"
-    return UndefinedVariable(
-        name,
-        text,
-        lambda: names_in(value),
-        reason=reason,
-        expression=source,
-        offset=node.offset,
-    )
-
-
-def path_text(node: Node) -> str:
-    """Write an access path the way its author would, `…` for what is computed."""
-    if isinstance(node, Name):
-        return node.name
-    if isinstance(node, Call):
-        return f"{node.name}()"
-    if isinstance(node, Attribute):
-        key = node.key.value if isinstance(node.key, Literal) else None
-        if isinstance(key, str) and key.isidentifier():
-            call = "()" if node.args is not None else ""
-            return f"{path_text(node.target)}.{key}{call}"
-        inner = f"'{key}'" if isinstance(key, str) else path_text(node.key) if key is None else key
-        return f"{path_text(node.target)}[{inner}]"
-    if isinstance(node, Literal):
-        return java_text(node.value)
-    return "…"

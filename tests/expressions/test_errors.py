@@ -53,6 +53,8 @@ def test_an_undefined_name_in_full():
         ("{{ inputs.dates[5] }}", "`inputs.dates[5]` not found; available: 0 to 1", 1, 17, "??"),
         ("{{ text.foo }}", "`text` is a string, so it has no `foo`", 1, 9, "??"),
         ("{{ text.foo(1) }}", "no method `foo` with 1 arguments", 1, 9, "??"),
+        ("{{ inputs.dates.add(1) }}", "has no method `add`", 1, 17, "inputs.dates + [value]"),
+        ("{{ inputs.put('k', 1) }}", "has no method `put`", 1, 11, "inputs | merge({'k': value})"),
         ("{{ outputs.my-task.value }}", "`outputs.my` not found", 1, 12, "outputs['my-task']"),
         ("{{ outputs['extrct'] }}", "did you mean `outputs.extract`?", 1, 12, None),
         ("a\nb {{ 1 +\n  x }}", "`x` not found", 3, 3, "??"),
