@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from kestra_dagster.expressions.registry import FILTERS, FUNCTIONS
 
+_LONGEST_CACHED = 10_000
+
 
 class Reference(NamedTuple):
     """A path that a template reads: a variable, and the keys after it as far as they are texts.
@@ -54,13 +56,21 @@ def path_text(root: str, keys: Iterable[str]) -> str:
     return root + "".join(f".{key}" if key.isidentifier() else f"['{key}']" for key in keys)
 
 
-@lru_cache(4096)
 def references(source: str) -> References:
     """Return what a template refers to; names that its tags bind are left out.
 
     Raise ExpressionSyntaxError, or ExpressionLimitError where it is nested too deep. Macros see
     nothing but their arguments, so what they hold is not looked at.
     """
+    return _cached(source) if len(source) <= _LONGEST_CACHED else _read(source)
+
+
+@lru_cache(4096)
+def _cached(source: str) -> References:
+    return _read(source)
+
+
+def _read(source: str) -> References:
     found = _plain_references(source)
     if found is not None:
         return found

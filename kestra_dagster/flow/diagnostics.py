@@ -155,10 +155,17 @@ def has_errors(diagnostics: Iterable[Diagnostic], *, fatal: bool = False) -> boo
     )
 
 
-def instead(name: str, there: Iterable[str], write: Callable[[str], str] = str) -> str | None:
+def instead(
+    name: str,
+    there: Iterable[str],
+    write: Callable[[str], str] = str,
+    *,
+    briefly: bool = False,
+) -> str | None:
     """Return the hint for a name that does not exist: which one is meant, and which there are.
 
-    `write` puts a name into the form in which it would be used.
+    `write` puts a name into the form in which it would be used; `briefly` lists names only where
+    none of them is near.
     """
     from difflib import get_close_matches
 
@@ -168,6 +175,8 @@ def instead(name: str, there: Iterable[str], write: Callable[[str], str] = str) 
     folded = {one.lower(): one for one in reversed(names)}
     near = get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
     meant = [f"did you mean `{write(folded[near[0]])}`?"] if near else []
+    if meant and briefly:
+        return meant[0]
     shown = ", ".join(names[:_SHOWN_NAMES])
     more = len(names) - _SHOWN_NAMES
     return " ".join([*meant, f"available: {shown}" + (f" and {more} more" if more > 0 else "")])

@@ -118,10 +118,22 @@ def node_at(source: Source, path: SourcePath) -> Node | None:
         if isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
             node = node.value[step]
         elif isinstance(node, MappingNode):
-            node = next((value for key, value in node.value if key.value == step), None)
+            node = _value_of(node, step)
         else:
             return None
     return node
+
+
+def _value_of(node: MappingNode, name: str | int) -> Node | None:
+    """Return the value of a key, from a merged map if the map does not have it itself."""
+    merged: list[Node] = []
+    for key, value in node.value:
+        if key.value == name:
+            return value
+        if key.value == "<<":
+            merged += value.value if isinstance(value, SequenceNode) else [value]
+    found = (_value_of(one, name) for one in merged if isinstance(one, MappingNode))
+    return next(filter(None, found), None)
 
 
 def _compose(text: str) -> Node | None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from kestra_dagster.flow.triggers import Trigger
 
 _DASHED = re.compile(r"\w+(?:-\w+)+")
+_MOST_PROBLEMS = 50
+"""With more in one template, the others are not looked for: finding places takes time."""
 _Tested = frozenset[tuple[str, str | None]]
 
 
@@ -76,7 +78,7 @@ class _Checker:
             retried=data.get("retry") is not None,
             unread=frozenset(_ids(data)) if report.failed else frozenset(),
         )
-        self._rendered: set[SourcePath] = set()
+        self._rendered: set[tuple[SourcePath, SourcePath, str, bool]] = set()
 
     def check(self, site: Site) -> None:
         """Report what is wrong with one template."""
@@ -86,15 +88,19 @@ class _Checker:
             self._malformed(site, error)
             return
         said: list[tuple[range, bool]] = []
+        problems = 0
         for reference in found.paths:
             if reference.guarded:
                 continue
             problem = self.names.problem(reference, site.scope)
             if problem is not None:
                 self._missing(site, reference, problem, said)
+                problems += 1
+                if problems == _MOST_PROBLEMS:
+                    break
             elif reference.rendered and reference.root == "vars":
                 self._variable(site, reference)
-        for callee in found.unknown:
+        for callee in found.unknown[:_MOST_PROBLEMS]:
             self._unknown(site, callee)
 
     def _malformed(self, site: Site, error: ExpressionError) -> None:
@@ -123,7 +129,7 @@ class _Checker:
             "KD049",
             site.path,
             at=at,
-            hint=instead(callee.name, callee.known),
+            hint=instead(callee.name, callee.known, briefly=True),
             severity=None if site.scope.strict and not callee.conditional else "warning",
             what=callee.what,
             name=callee.name,
@@ -179,15 +185,12 @@ class _Checker:
                 return
             value = value[key]
         path = ("variables", *reference.keys)
-        if path in self._rendered or not reference.keys:
-            return
-        self._rendered.add(path)
-        try:
-            strict = site.scope.strict and not reference.conditional
-            for found in variable_sites(value, path, site.scope._replace(strict=strict)):
+        scope = site.scope._replace(strict=site.scope.strict and not reference.conditional)
+        seen = (path, scope.path, f"{scope.kind}.{scope.prop}", scope.strict)
+        if reference.keys and seen not in self._rendered:
+            self._rendered.add(seen)
+            for found in variable_sites(value, path, scope):
                 self.check(found)
-        finally:
-            self._rendered.discard(path)
 
     def _is_tested(self, reference: Reference, scope: Scope) -> bool:
         """Say whether `runIf` or a condition around the task looks first whether this exists."""

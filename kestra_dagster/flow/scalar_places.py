@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from yaml.nodes import MappingNode, ScalarNode
 
@@ -68,7 +69,7 @@ def _key_at(source: Source, path: SourcePath) -> ScalarNode | None:
 
 def _solid(text: str, node: ScalarNode) -> Iterator[_Char]:
     """Yield the characters of a scalar that are no white space, unescaped, with their places."""
-    lines = _LINE_END.split(text)
+    lines = _lines(text)
     first = node.start_mark.line
     if node.style in ("|", ">"):
         characters = _characters(lines, first + 1, 0)
@@ -81,6 +82,11 @@ def _solid(text: str, node: ScalarNode) -> Iterator[_Char]:
         elif node.style == '"':
             characters = _double_quoted(characters)
     return (found for found in characters if not found[0].isspace())
+
+
+@lru_cache(maxsize=2)
+def _lines(text: str) -> list[str]:
+    return _LINE_END.split(text)
 
 
 def _characters(lines: list[str], line: int, column: int) -> Iterator[_Char]:

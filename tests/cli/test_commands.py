@@ -150,6 +150,17 @@ def test_check_says_where_and_what(flows: Path) -> None:
     assert [(one["line"], one["severity"]) for one in found] == [(11, "error")]
 
 
+def test_check_looks_into_expressions(flows: Path) -> None:
+    (flows / "hello.yaml").write_text(HELLO.replace("outputs.greet.value", "outputs.grete.value"))
+    result = invoke("check", str(flows))
+    assert result.exit_code == 2
+    assert "hello.yaml:15:31: error KD043: `outputs.grete` does not exist" in result.output
+    assert "did you mean `outputs.greet`?" in result.output
+    listed = CliRunner().invoke(cli, ["list", "--flows", str(flows)])
+    assert "hello  tests" in listed.output
+    assert "cannot be used" not in listed.output
+
+
 def test_check_of_the_sample_flows_finds_no_error() -> None:
     result = invoke("check", str(Path(__file__).parents[2] / "flows"))
     assert result.exit_code == 0, result.output

@@ -648,6 +648,48 @@ def test_plugin_defaults_are_checked_where_they_stand():
     expect(flow_of(tasks, before), "KD041", "KD044")
 
 
+def test_without_an_exact_place_the_expression_is_shown():
+    """The default of a condition: found at the condition, with the place in the expression."""
+    before = f"""
+    pluginDefaults:
+      - type: {CORE}.condition.Expression
+        values: {{expression: "{{{{ one & 1 }}}}"}}
+    triggers:
+      - id: t
+        type: {CORE}.trigger.Flow
+        conditions:
+          - «type: {CORE}.condition.Expression
+    """
+    (found,) = expect(flow_of("- {id: a, type: Return}", before), "KD040")
+    assert found.hint == "write `and`"
+    assert found.message == (
+        "`conditions[0].expression` is not a valid template: unexpected character `&`\n"
+        "  line 1, column 8:\n"
+        "    {{ one & 1 }}\n"
+        "           ^"
+    )
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["{{ x" + " ~ x" * 20_000 + " }}", "{{ x" + "-x" * 20_000 + " }}", "{{ x }}" * 20_000],
+)
+def test_very_many_faults_are_not_all_looked_for(expression):
+    loaded, _ = read(flow_of(f'- {{id: a, type: Return, format: "{expression}"}}'))
+    assert 1 <= len(loaded.diagnostics) <= 50
+
+
+def test_what_is_written_once_is_said_once():
+    tasks = """
+    - &base
+      id: a
+      type: Return
+      format: "{{ inputs.«x }}"
+    - {<<: *base, id: b}
+    """
+    expect(flow_of(tasks), "KD041")
+
+
 def test_old_names_of_properties_keep_their_place():
     expect(flow_of('- {id: p, type: Pause, delay: "{{ inputs.«x }}"}'), "KD041")
 
