@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kestra_dagster.flow.model import Flow, Source
 
 
-@click.command()
+@click.command(short_help="Find mistakes in flow files.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as a JSON list.")
 def check(paths: tuple[Path, ...], as_json: bool) -> None:
@@ -61,7 +61,7 @@ def _source(file: str) -> Source:
     return Source(file, text, {})
 
 
-@click.command("list")
+@click.command("list", short_help="List the flows of a folder.")
 @click.option(
     "--flows",
     "folder",

@@ -55,7 +55,7 @@ def samples(source: str) -> tuple[Sample, ...]:
     )
 
 
-@click.command()
+@click.command(short_help="Run the sample flows for real.")
 @click.option(
     "--flows",
     "folder",

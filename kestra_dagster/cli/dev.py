@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 START_SECONDS = 180
 
 
-@click.command()
+@click.command(short_help="Open the Dagster UI, with all that flows need.")
 @click.option("--port", default=8080, show_default=True, help="Port of the web pages.")
 @click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
 @click.option(

@@ -14,7 +14,7 @@ import click
 from kestra_dagster.cli.values import read_map, to_json
 
 
-@click.command()
+@click.command(short_help="Render an expression.")
 @click.argument("template")
 @click.option(
     "--vars",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 GIVE_INPUTS = "  hint: give inputs as -i NAME=VALUE, or a YAML file of them with --inputs"
 
 
-@click.command()
+@click.command(short_help="Run a flow and wait for its end.")
 @click.argument("flow")
 @click.option(
     "-i",

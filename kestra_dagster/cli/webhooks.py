@@ -9,7 +9,7 @@ import click
 PORT = 8081
 
 
-@click.command()
+@click.command(short_help="Answer requests for webhook triggers.")
 @click.option("--port", default=PORT, show_default=True, help="Port to listen on.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
