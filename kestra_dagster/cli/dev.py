@@ -31,7 +31,10 @@ START_SECONDS = 180
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of flows.  [default: flows]",
 )
-def dev(port: int, host: str, flows: Path | None) -> None:
+@click.option(
+    "--webhook-port", type=int, help="Port for webhooks.  [default: the one after --port, if free]"
+)
+def dev(port: int, host: str, flows: Path | None, webhook_port: int | None) -> None:
     """Start the Dagster UI with every flow of flows/ as a job; Ctrl-C ends all that it started.
 
     Runs, events and files are kept in .dagster_home/. A local S3 and a local EMR are started too,
@@ -44,6 +47,9 @@ def dev(port: int, host: str, flows: Path | None) -> None:
     from kestra_dagster.local.services import has_own_s3, services
 
     refuse_busy_port(host, port)
+    if webhook_port is not None:
+        refuse_busy_port(host, webhook_port, "--webhook-port")
+    hooks = f"{host}:{webhook_port or near_port(host, port + 1)}"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # A shell that starts this in the background has interrupts ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -57,6 +63,10 @@ def dev(port: int, host: str, flows: Path | None) -> None:
         stack.callback(wait_for_end, running.home, name)
         stack.callback(lease.release)
         environment = {**os.environ, **running.environment, **platform}
+        environment |= {
+            "KESTRA_DAGSTER_WEBHOOKS_AT": hooks,
+            "KESTRA_DAGSTER_WEBSERVER": f"http://{host}:{port}",
+        }
         if flows:
             environment["KESTRA_DAGSTER_FLOWS"] = str(flows.absolute())
         command = [sys.executable, "-m", "kestra_dagster.local.dagster_dev"]
@@ -66,6 +76,7 @@ def dev(port: int, host: str, flows: Path | None) -> None:
         try:
             guardian = start_guardian(running.home, "run", name, *command, environment=environment)
             say_what_runs(running, source, platform.get("AWS_ENDPOINT_URL_EMR"))
+            click.echo(f"Webhooks:         http://{hooks}/api/v1/executions/webhook/...")
             wait_for_page(host, port, guardian)
             click.secho(f"\n  Dagster UI: http://localhost:{port}   (Ctrl-C ends it)\n", bold=True)
             sys.exit(guardian.wait())
@@ -73,7 +84,18 @@ def dev(port: int, host: str, flows: Path | None) -> None:
             click.echo("\nStopping ...")
 
 
-def refuse_busy_port(host: str, port: int) -> None:
+def near_port(host: str, port: int) -> int:
+    """Return a port, or any other that is free where something listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def refuse_busy_port(host: str, port: int, option: str = "--port") -> None:
     """Raise a usage error if something listens there already."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -82,7 +104,7 @@ def refuse_busy_port(host: str, port: int) -> None:
         except OSError as error:
             raise click.UsageError(
                 f"cannot listen on port {port} of {host}: {error.strerror}. "
-                f"Stop what uses it, or choose another: kestra-dagster dev --port {port + 1}"
+                f"Stop what uses it, or choose another: kestra-dagster dev {option} {port + 1}"
             ) from None
 
 

@@ -24,20 +24,6 @@ def webhooks(port: int, host: str, flows: Path | None, webserver: str | None) ->
     Also creates executions with inputs, tells their state and resumes paused ones: with the token
     of KESTRA_DAGSTER_TOKEN, which an address that others can reach needs.
     """
-    import uvicorn
+    from kestra_dagster.webhooks.serve import serve
 
-    from kestra_dagster.orchestration.instances import default_instance
-    from kestra_dagster.orchestration.location import flows_folder
-    from kestra_dagster.tasks.registry import default_registry
-    from kestra_dagster.webhooks.app import build_app
-    from kestra_dagster.webhooks.flows import FlowFolder
-    from kestra_dagster.webhooks.guard import guard_for
-    from kestra_dagster.webhooks.house import House
-    from kestra_dagster.webhooks.launching import WebServer
-
-    guard = guard_for(host)
-    types = default_registry()
-    folder = FlowFolder(flows or flows_folder(), types)
-    with default_instance(Path.cwd()) as instance:
-        app = build_app(House(instance, folder, WebServer(webserver), types), guard)
-        uvicorn.run(app, host=host, port=port, log_level="warning")
+    serve(host, port, flows, webserver)

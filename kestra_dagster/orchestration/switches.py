@@ -60,6 +60,20 @@ class Switches:
             InstigatorState(self._instigator(name), of_kind, InstigatorStatus.STOPPED, data)
         )
 
+    def forget_skipped_ticks(self, name: str, before: datetime) -> None:
+        """Delete the ticks of a schedule or sensor that started nothing."""
+        from dagster._core.scheduler.instigation import TickStatus
+
+        if self.origin is None:
+            return
+        origin = self._instigator(name)
+        self.instance.purge_ticks(
+            origin.get_id(),
+            origin.get_selector().get_id(),
+            before.timestamp(),
+            tick_statuses=[TickStatus.SKIPPED],
+        )
+
     def _state(self, name: str) -> InstigatorState | None:
         if self.origin is None:
             return None  # a sensor that is evaluated outside of a code location

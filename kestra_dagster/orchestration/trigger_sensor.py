@@ -7,6 +7,8 @@ for runs that never came. Nothing happened: a tick is a few small queries.
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone, tzinfo
 from heapq import heapify, heappop, heappush
@@ -32,13 +34,19 @@ if TYPE_CHECKING:
 
 SENSOR = "kestra_triggers"
 TICK_SECONDS = 1
-"""How often it ticks at most; the daemon of Dagster looks at its sensors every 5 s by default."""
+"""Dagster takes 0 for its default of 30; the daemon looks every 5 s anyway, `dev` more often."""
 PATIENCE = timedelta(seconds=60)
 """How long a date is left to the tick of its own schedule."""
 SWEEP = timedelta(seconds=30)
 """How often it looks for runs that died without a word."""
 KEPT = timedelta(days=7)
 """How long changes and ended starts are kept."""
+KEPT_TICKS = timedelta(hours=2)
+"""How long ticks of the sensor are kept in which nothing happened."""
+LISTEN_VARIABLE = "KESTRA_DAGSTER_LISTEN_SECONDS"
+LISTEN_SECONDS = 4.5
+"""How long a tick listens at most; Dagster's daemon begins a round every 5 s."""
+GLANCE_SECONDS = 0.2
 ROUNDS = 5
 """How many batches of changes one tick looks at."""
 
@@ -73,15 +81,49 @@ class Hub:
     alarms: Alarms = field(init=False)
     _minded: datetime | None = None
     _swept: datetime | None = None
+    _ended: float | None = None
 
     def __post_init__(self) -> None:
         self.alarms = Alarms(self.dispatch)
 
     def tick(self, context: dg.SensorEvaluationContext):
-        """Decide what starts now and ask for it."""
+        """Decide what starts now and ask for it; where that is nothing, listen for a while.
+
+        A daemon looks at its sensors every few seconds. A tick that listens hears what happens in
+        between, and one tick row in the database stands for those seconds.
+        """
         instance = instance_of(context)
         switches = _switches(context, instance)
-        desk = self.dispatch.desk(
+        desk = self._desk(instance, switches)
+        deadline = time.monotonic() + self._patience()
+        while True:
+            seen = desk.store.glance(trigger_host.now())
+            requests = self._decide(instance, desk, switches)
+            for note in desk.notes:
+                context.log.warning(note)
+            desk.notes.clear()
+            if requests or not self._listen(desk, seen, deadline):
+                self._ended = time.monotonic()
+                return requests or dg.SkipReason("nothing to start")
+            desk = self._desk(instance, switches)
+
+    def _patience(self) -> float:
+        """Return how long a tick may listen; less where others wait for their turn meanwhile."""
+        longest = float(os.environ.get(LISTEN_VARIABLE) or LISTEN_SECONDS)
+        away = time.monotonic() - self._ended if self._ended is not None else longest
+        return max(0.0, longest - away)
+
+    def _listen(self, desk: Desk, seen: tuple[int, int], deadline: float) -> bool:
+        """Wait until there may be something to decide; say whether that is before the deadline."""
+        while time.monotonic() + GLANCE_SECONDS < deadline:
+            time.sleep(GLANCE_SECONDS)
+            now = trigger_host.now()
+            if desk.store.glance(now) != seen or self.alarms.rings_at(now):
+                return True
+        return False
+
+    def _desk(self, instance: dg.DagsterInstance, switches: Switches) -> Desk:
+        return self.dispatch.desk(
             instance,
             lambda flow, trigger: switches.is_on(self.dispatch.name_of(flow, trigger)),
             lambda flow, trigger: switches.turn_off(
@@ -89,18 +131,19 @@ class Hub:
                 "schedule" if isinstance(trigger.spec, (Schedule, ScheduleOnDates)) else "sensor",
             ),
         )
+
+    def _decide(
+        self, instance: dg.DagsterInstance, desk: Desk, switches: Switches
+    ) -> list[dg.RunRequest]:
         location = switches.origin.location_name if switches.origin is not None else ""
         for _ in range(ROUNDS):
             if not desk.changes(location):
                 break
         self.alarms.ring(desk, switches)
         self._mind_windows(desk)
-        self._sweep(instance, desk)
+        self._sweep(instance, desk, switches)
         with desk.store.work() as work:
-            requests = self.dispatch.requests(instance, work)
-        for note in desk.notes:
-            context.log.warning(note)
-        return requests or dg.SkipReason("nothing to start")
+            return self.dispatch.requests(instance, work)
 
     def _mind_windows(self, desk: Desk) -> None:
         if not self.dispatch.book.minding:
@@ -109,8 +152,8 @@ class Hub:
         desk.misses(self._minded or now, now)
         self._minded = now
 
-    def _sweep(self, instance: dg.DagsterInstance, desk: Desk) -> None:
-        """Tell of executions whose process died before it could."""
+    def _sweep(self, instance: dg.DagsterInstance, desk: Desk, switches: Switches) -> None:
+        """Tell of executions whose process died before it could, and clear up."""
         now = trigger_host.now()
         if self._swept is not None and now - self._swept < SWEEP:
             return
@@ -126,6 +169,7 @@ class Hub:
             work.put("swept", {"at": now.isoformat()})
             work.forget_changes(now - KEPT)
             work.forget_starts(now - KEPT)
+        switches.forget_skipped_ticks(SENSOR, now - KEPT_TICKS)
 
 
 def _switches(context: dg.SensorEvaluationContext, instance: dg.DagsterInstance) -> Switches:
@@ -139,6 +183,10 @@ class Alarms:
     def __init__(self, dispatch: Dispatch) -> None:
         self._dispatch = dispatch
         self._heap: list[tuple[datetime, str]] | None = None
+
+    def rings_at(self, now: datetime) -> bool:
+        """Say whether a date is to be looked at."""
+        return bool(self._heap) and self._heap[0][0] <= now
 
     def ring(self, desk: Desk, switches: Switches) -> None:
         """Start the dates that have come and are not left to the ticks of their own schedules."""

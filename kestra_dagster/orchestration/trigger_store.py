@@ -95,6 +95,18 @@ class TriggerStore:
             connection.commit()
         return number or 0
 
+    def glance(self, now: datetime) -> tuple[int, int]:
+        """Return two numbers that change when there may be something to decide or to ask for."""
+        from sqlalchemy import func, select
+
+        changes, starts = self._tables.changes, self._tables.starts
+        due = starts.c.run.is_(None) & starts.c.ended.is_(None)
+        due &= starts.c.created <= now.timestamp()
+        with self._connection() as connection:
+            number = connection.execute(select(func.max(changes.c.number))).scalar()
+            waiting = connection.execute(select(func.count()).select_from(starts).where(due))
+            return number or 0, waiting.scalar() or 0
+
     @contextmanager
     def work(self) -> Iterator[Work]:
         """Hold the only place from where starts are decided; all that is done is done at once."""

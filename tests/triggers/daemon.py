@@ -148,6 +148,7 @@ class House:
         with (
             freeze_time(self.now),
             patch("kestra_dagster.orchestration.trigger_host.now", lambda: self.now),
+            patch("kestra_dagster.orchestration.trigger_sensor.LISTEN_SECONDS", 0.0),
         ):
             yield
 

@@ -27,7 +27,7 @@ def test_dev_ends_everything_it_started(place, free_port: int, how: signal.Signa
     started = place.processes()
     assert {"postgres", "rclone"} <= {process.name() for process in started}
     assert any("dagster_webserver" in process.cmdline() for process in started)
-    assert any("dagster._daemon" in process.cmdline() for process in started)
+    assert any("kestra_dagster.local.dagster_daemon" in each.cmdline() for each in started)
     groups = {os.getpgid(process.pid) for process in started}
     os.killpg(dev.pid, how)
     dev.wait(30)
