@@ -152,12 +152,12 @@ def test_a_billion_laughs_are_refused_quickly():
     for level in range(1, 10):
         aliases = ", ".join([f"*l{level - 1}"] * 10)
         levels.append(f"l{level}: &l{level} [{aliases}]")
-    started = time.perf_counter()
+    started = time.process_time()
     document, found = read("\n".join(levels))
     assert document.data is None
     assert found[0].code == "KD005"
     assert "aliases" in found[0].message
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_several_problems_are_reported_at_once():
