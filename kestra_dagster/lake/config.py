@@ -128,6 +128,7 @@ TUNED_SPARK: Mapping[str, str] = {
     "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
     "spark.sql.adaptive.advisoryPartitionSizeInBytes": "64m",
     "spark.sql.shuffle.partitions": "64",
+    "spark.sql.autoBroadcastJoinThreshold": "48m",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.sql.session.timeZone": "UTC",
     # Spark 4 would load ICU, a second, for letters that no code of a country or currency has.

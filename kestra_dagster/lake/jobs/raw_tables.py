@@ -98,8 +98,9 @@ def clock(day: Day, random: str, late: str) -> str:
 
 def notation(time: str, random: str) -> str:
     """Return SQL for a time as text, in one of the two notations that clients send."""
-    iso = f"date_format({time}, \"yyyy-MM-dd'T'HH:mm:ss'Z'\")"
-    return f"if({random} < 0.8, {iso}, date_format({time}, 'yyyy/MM/dd HH:mm:ss'))"
+    text = f"cast({time} as string)"  # several times faster than `date_format`
+    iso = f"concat(replace({text}, ' ', 'T'), 'Z')"
+    return f"if({random} < 0.8, {iso}, replace({text}, '-', '/'))"
 
 
 def money(cents: str, random: str) -> str:
