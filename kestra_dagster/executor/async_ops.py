@@ -32,14 +32,19 @@ class LoopThread:
 
         return asyncio.run_coroutine_threadsafe(wait(), self._loop).result()
 
+    def cancel(self) -> None:
+        """Have all that is awaited raise CancelledError."""
+        if self._thread is not None:
+            self._loop.call_soon_threadsafe(self._cancel_all)
+
     def stop(self, timeout: float = 1.0) -> None:
         """Cancel what still runs and give the loop back to the calling thread."""
         if self._thread is None:
             return
-        self._loop.call_soon_threadsafe(self._cancel_all)
+        self.cancel()
+        self._loop.call_soon_threadsafe(self._loop.call_soon, self._loop.stop)
         self._thread.join(timeout)
 
     def _cancel_all(self) -> None:
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
-        self._loop.call_soon(self._loop.stop)

@@ -12,6 +12,7 @@ from typing import Any
 from dagster import Field, InitExecutorContext, Int, Noneable, executor
 
 from kestra_dagster.executor.capture import ComputeLogs, python_logs_by_step
+from kestra_dagster.executor.connections import kept_connections
 from kestra_dagster.executor.internals import (
     DagsterEvent,
     EngineEventData,
@@ -27,6 +28,7 @@ from kestra_dagster.executor.internals import (
     get_retries_config,
     get_step_dependency_config_field,
     get_tag_concurrency_limits_config,
+    unlock_handlers,
 )
 from kestra_dagster.executor.loop import RunLoop
 from kestra_dagster.executor.schedule import Schedule
@@ -62,6 +64,7 @@ class ThreadedExecutor(Executor):
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[DagsterEvent]:
+        unlock_handlers(plan_context.log)
         data = EngineEventData.in_process(os.getpid(), execution_plan.step_keys_to_execute)
         yield DagsterEvent.engine_event(
             plan_context, f"Executing steps in threads (pid: {os.getpid()})", data
@@ -89,11 +92,13 @@ class ThreadedExecutor(Executor):
     def _run(
         self, *, execution_plan: ExecutionPlan, job_context: PlanExecutionContext
     ) -> Iterator[DagsterEvent]:
+        unlock_handlers(job_context.log)
         logs = ComputeLogs(job_context, execution_plan)
         with (
             # Dagster changes the warning filters around parts of a step, which threads interleave
             warnings.catch_warnings(),
             terminable(job_context.run_id) as token,
+            kept_connections(job_context.instance, job_context.run_id),
             python_logs_by_step(job_context),
             InstanceConcurrencyContext(job_context.instance, job_context.dagster_run) as pools,
             Schedule(

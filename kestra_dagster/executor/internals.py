@@ -8,8 +8,11 @@ beyond importable names is listed in tests/executor/test_internals.py, which fai
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 SUPPORTED_DAGSTER = ">=1.13.20,<1.14"
 
@@ -63,11 +66,14 @@ try:
     )
     from dagster._core.execution.tags import get_tag_concurrency_limits_config
     from dagster._core.executor.base import Executor
+    from dagster._core.instance.types import _EventListenerLogHandler
     from dagster._core.log_manager import (
+        DagsterLogHandler,
         DagsterLogManager,
         get_log_record_event,
         has_log_record_event,
     )
+    from dagster._core.storage.event_log import SqliteEventLogStorage
     from dagster._utils.error import serializable_error_info_from_exc_info
     from dagster_shared.error import SerializableErrorInfo
 except ImportError as error:
@@ -76,12 +82,18 @@ except ImportError as error:
         f"{version('dagster')}: {error}. Install a supported version, or use `in_process_executor`."
     ) from error
 
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.pool import Pool
+
 __all__ = [
     "SUPPORTED_DAGSTER",
     "ActiveExecution",
     "DagsterEvent",
     "DagsterExecutionInterruptedError",
     "DagsterInvariantViolationError",
+    "DagsterLogHandler",
     "DagsterLogManager",
     "EngineEventData",
     "ErrorSource",
@@ -97,6 +109,7 @@ __all__ = [
     "ResolvedFromDynamicStepHandle",
     "RetryMode",
     "SerializableErrorInfo",
+    "SqliteEventLogStorage",
     "StepDependencyConfig",
     "StepExecutionContext",
     "StepFailureData",
@@ -105,6 +118,8 @@ __all__ = [
     "UnresolvedStepHandle",
     "compute_log_setup_error",
     "compute_log_teardown_error",
+    "connect_as_before",
+    "connect_runs_by",
     "create_compute_log_file_key",
     "dagster_event_sequence_for_step",
     "exc_info_of",
@@ -115,9 +130,13 @@ __all__ = [
     "has_log_record_event",
     "hook_events",
     "next_claim_due",
+    "pool_like",
     "serializable_error_info_from_exc_info",
+    "server_engine",
+    "sqlite_event_log",
     "step_failure_event_from_exc_info",
     "take_over_python_loggers",
+    "unlock_handlers",
     "use_event_loop",
     "wake_claims",
 ]
@@ -165,3 +184,96 @@ def take_over_python_loggers(log: DagsterLogManager) -> list[logging.Logger]:
     loggers = list(log._managed_loggers)
     log._managed_loggers = []
     return loggers
+
+
+def sqlite_event_log(instance: DagsterInstance) -> SqliteEventLogStorage | None:
+    """Return the instance's event log, if it has a SQLite file for each run."""
+    storage = instance.event_log_storage
+    return storage if type(storage) is SqliteEventLogStorage else None
+
+
+def connect_runs_by(storage: SqliteEventLogStorage, engines: Mapping[str, Engine]) -> None:
+    """Have `storage` connect to the events of a run by the run's engine, where it has one."""
+
+    @contextmanager
+    def connect(shard: str) -> Iterator[Connection]:
+        engine = engines.get(shard)
+        if engine is None:
+            with SqliteEventLogStorage._connect(storage, shard) as connection:
+                yield connection
+        else:
+            with storage._db_lock, engine.connect() as connection, connection.begin():
+                yield connection
+
+    storage._connect = connect
+
+
+def connect_as_before(storage: SqliteEventLogStorage) -> None:
+    """Undo `connect_runs_by`."""
+    if "_connect" in vars(storage):
+        del storage._connect
+
+
+def server_engine(instance: DagsterInstance) -> Engine | None:
+    """Return the engine of an event log on a database server."""
+    from sqlalchemy.engine import Engine
+
+    engine = getattr(instance.event_log_storage, "_engine", None)
+    return engine if isinstance(engine, Engine) and engine.dialect.name != "sqlite" else None
+
+
+def pool_like(pool: Pool, size: int, recycle_seconds: int) -> Pool:
+    """Return a pool whose connections are those of `pool`: same server, settings and listeners."""
+    from sqlalchemy.pool import QueuePool
+
+    return QueuePool(
+        pool._creator,  # pyright: ignore[reportArgumentType]
+        pool_size=size,
+        max_overflow=-1,
+        recycle=recycle_seconds,
+        pre_ping=True,
+        dialect=pool._dialect,
+        _dispatch=pool.dispatch,  # pyright: ignore[reportArgumentType]
+    )
+
+
+class _OneByOne(logging.Handler):
+    """Hands records on one at a time, by a lock that is no part of Python's logging."""
+
+    def __init__(self, behind: logging.Handler) -> None:
+        super().__init__(behind.level)
+        self._behind = behind
+        self._turn = threading.RLock()
+
+    def createLock(self) -> None:
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self._turn:
+            self._behind.emit(record)
+
+
+class _Unlocked(DagsterLogHandler):
+    def createLock(self) -> None:
+        self.lock = None
+
+    def with_tags(self, **new_tags: str) -> DagsterLogHandler:
+        made = super().with_tags(**new_tags)
+        return _Unlocked(made._metadata, made._loggers, made._handlers)
+
+
+def unlock_handlers(log: DagsterLogManager) -> None:
+    """Make `log`, and those of steps made from it, hold no lock that Python's logging takes too.
+
+    A run that starts configures Python's logging: with the lock of the module it waits for that of
+    each handler. A handler that writes an event, its lock held, has SQLAlchemy ask for a logger,
+    and waits for the lock of the module: neither run would go on.
+    """
+    handler = log._dagster_handler
+    handler._handlers = [
+        _OneByOne(each) if isinstance(each, _EventListenerLogHandler) else each
+        for each in handler._handlers
+    ]
+    # in place: Python's loggers may have it among their handlers
+    handler.__class__ = _Unlocked
+    handler.createLock()

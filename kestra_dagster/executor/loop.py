@@ -199,6 +199,7 @@ class RunLoop:
         )
 
     def _cancel(self) -> None:
+        self._async_ops.cancel()
         # callbacks are foreign code: they may block, the loop may not
         threading.Thread(
             target=self._token.cancel, args=("the run was terminated",), daemon=True

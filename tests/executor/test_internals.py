@@ -2,11 +2,14 @@
 
 import ast
 import inspect
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from packaging.specifiers import SpecifierSet
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from kestra_dagster.executor import internals
 
@@ -49,6 +52,10 @@ PARAMETERS = {
     "create_compute_log_file_key": "",
     "compute_log_setup_error": "context exc_info",
     "compute_log_teardown_error": "context exc_info",
+    "DagsterLogHandler.__init__": "self metadata loggers handlers",
+    "DagsterLogHandler.with_tags": "self new_tags",
+    "SqliteEventLogStorage._connect": "self shard",
+    "SqliteEventLogStorage.conn_string_for_shard": "self shard_name",
     "get_log_record_event": "record",
     "has_log_record_event": "record",
 }
@@ -62,7 +69,9 @@ ATTRIBUTES = {
     "InstanceConcurrencyContext": "_pending_timeouts",
     "StepExecutionContext": "_step_exception",
     "PlanExecutionContext": "_event_loop",
-    "DagsterLogManager": "_managed_loggers",
+    "DagsterLogManager": "_managed_loggers _dagster_handler",
+    "DagsterLogHandler": "_metadata _loggers _handlers",
+    "SqliteEventLogStorage": "_db_lock",
 }
 
 
@@ -83,6 +92,22 @@ def test_attributes_are_set_by_the_constructor(name):
     source = inspect.getsource(getattr(internals, name).__init__)
     missing = [a for a in ATTRIBUTES[name].split() if f"self.{a}" not in source]
     assert not missing
+
+
+def test_the_event_log_of_a_server_has_an_engine_without_a_pool():
+    from dagster_postgres import PostgresEventLogStorage
+
+    source = inspect.getsource(PostgresEventLogStorage.__init__)
+    assert "self._engine" in source
+    assert "NullPool" in source
+
+
+def test_sqlalchemy_pools_can_be_made_from_one_another():
+    engine = create_engine("sqlite://", poolclass=NullPool)
+    pool = internals.pool_like(engine.pool, size=1, recycle_seconds=9)
+    with closing(pool.connect()) as connection:
+        assert connection.cursor().execute("SELECT 1").fetchone() == (1,)
+    pool.dispose()
 
 
 def test_no_other_module_reaches_into_dagster():

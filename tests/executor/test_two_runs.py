@@ -14,7 +14,7 @@ go_on = threading.Event()
 @op
 def waits(context):
     arrived.release()
-    assert go_on.wait(20)
+    assert go_on.wait(60)
     for number in range(20):
         context.log.info(f"{context.run_id} {number}")
 
@@ -26,28 +26,29 @@ def waiting():
 
 
 @pytest.mark.dagster
-def test_runs_do_not_disturb_one_another(run_with_compute_logs, capfd):
+def test_runs_do_not_disturb_one_another(run_with_compute_logs):
     outcomes = []
-
-    def go():
-        outcomes.append(run_with_compute_logs(waiting))
-
-    with capfd.disabled():
-        threads = [threading.Thread(target=go) for _ in range(2)]
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(run_with_compute_logs(waiting)))
+        for _ in range(2)
+    ]
+    try:
         for thread in threads:
-            # Not both at once: Dagster reconfigures Python's logging when a run starts, which can
-            # deadlock with whatever is logging in the process at that moment.
+            # One after the other: until its executor takes over, a run that starts can stand in
+            # the way of another that does (see `unlock_handlers`).
             thread.start()
             for _ in range(2):
-                assert arrived.acquire(timeout=20)
+                assert arrived.acquire(timeout=60)
+    finally:
         go_on.set()
         for thread in threads:
-            thread.join()
+            if thread.ident:
+                thread.join()
     assert [outcome.status.value for outcome in outcomes] == ["SUCCESS", "SUCCESS"]
     for outcome in outcomes:
         for key in ("waits", "waits_2"):
-            mine = [message for message in outcome.messages(key) if outcome.run_id in message]
-            assert sum(message.startswith(outcome.run_id) for message in mine) == 20
+            said = [text for text in outcome.messages(key) if text.startswith(outcome.run_id)]
+            assert len(said) == 20
     captured = [len(outcome.of_type("LOGS_CAPTURED")) for outcome in outcomes]
     assert sorted(captured) == [0, 1]
     without = outcomes[captured.index(0)]
