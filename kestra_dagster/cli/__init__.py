@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from kestra_dagster.cli.backfill import backfill
 from kestra_dagster.cli.check import check, list_flows
 from kestra_dagster.cli.demo import demo
 from kestra_dagster.cli.dev import dev
@@ -25,7 +26,7 @@ def cli() -> None:
     """Run Kestra flows on Dagster."""
 
 
-for command in (run, render, check, list_flows, dev, demo, webhooks):
+for command in (run, render, check, list_flows, dev, demo, webhooks, backfill):
     cli.add_command(command)
 
 

@@ -48,14 +48,17 @@ def flow_definitions(
     jobs = [build_job(flow, types, name_template=name_template, flows=catalog) for flow in flows]
     if not any(flow.triggers for flow in flows):
         return dg.Definitions(jobs=jobs)
+    from kestra_dagster.orchestration.backfill import backfill_jobs
     from kestra_dagster.orchestration.dispatch import Dispatch
     from kestra_dagster.orchestration.schedules import schedules
     from kestra_dagster.orchestration.sensors import sensors
 
     dispatch = Dispatch(flows, types, name_template)
     return dg.Definitions(
-        jobs=jobs, schedules=schedules(dispatch), sensors=sensors(dispatch, jobs)
-    )  # fmt: skip
+        jobs=[*jobs, *backfill_jobs(dispatch, folder)],
+        schedules=schedules(dispatch),
+        sensors=sensors(dispatch, jobs),
+    )
 
 
 def report(diagnostics: Sequence[Diagnostic], loaded: LoadedFolder) -> None:

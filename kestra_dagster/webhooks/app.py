@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -24,6 +26,7 @@ from kestra_dagster.webhooks.launching import NotLaunched
 POLL_SECONDS = 0.2
 """How often the state of an execution is looked at that somebody waits for."""
 LONGEST_WAIT = 3600.0
+OVERDUE_SECONDS = 2.0
 _RESERVED = ("webhook", "trigger")
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -58,7 +61,27 @@ def build_app(house: House, guard: Guard) -> Starlette:
             Route(base + "/{execution}", guarded(look), methods=["GET"]),
         ]
     limits = Middleware(LimitedBodies, largest=guard.largest)
-    return Starlette(routes=routes, middleware=[limits])
+
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_start_overdue, house)
+            yield
+            tasks.cancel_scope.cancel()
+
+    app = Starlette(routes=routes, middleware=[limits], lifespan=life)
+    app.state.house = house
+    return app
+
+
+async def _start_overdue(house: House) -> None:
+    """Start executions whose date has come, for as long as the app lives."""
+    while True:
+        await anyio.sleep(OVERDUE_SECONDS)
+        try:
+            await anyio.to_thread.run_sync(house.start_overdue)
+        except Exception as error:  # Dagster or the database is away: they come back
+            logging.getLogger("kestra_dagster").warning("executions of a date wait: %s", error)
 
 
 def _guarded(guard: Guard) -> Callable[[Handler], Handler]:

@@ -21,10 +21,7 @@ from kestra_dagster.runtime.storage import ExecutionStorage
 from kestra_dagster.triggers.starts import Start
 from kestra_dagster.webhooks.answers import execution_json
 from kestra_dagster.webhooks.hooks import Part
-from kestra_dagster.webhooks.house import House
-
-BY_HAND = "~api"
-"""The trigger of executions that were asked for by hand."""
+from kestra_dagster.webhooks.house import BY_HAND, House
 
 
 class Unusable(TerminalError):

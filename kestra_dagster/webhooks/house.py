@@ -13,9 +13,11 @@ import dagster as dg
 
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
+from kestra_dagster.orchestration import trigger_host
 from kestra_dagster.orchestration.database import database_url
 from kestra_dagster.orchestration.dispatch import Dispatch, shown_config, start_tags
 from kestra_dagster.orchestration.execution_resource import platform_of
+from kestra_dagster.orchestration.started import START_TAG
 from kestra_dagster.orchestration.trigger_desk import facts_of_run
 from kestra_dagster.orchestration.trigger_host import TriggerHost, trigger_variables
 from kestra_dagster.orchestration.trigger_store import TriggerStore, trigger_store
@@ -26,6 +28,10 @@ from kestra_dagster.webhooks.answers import execution_json
 from kestra_dagster.webhooks.flows import FlowFolder
 from kestra_dagster.webhooks.launching import Launcher, NotLaunched
 
+BY_HAND = "~api"
+"""The trigger of executions that were asked for by hand."""
+LATE = timedelta(seconds=5)
+"""How long a start is left to the sensor of triggers, which a location without triggers lacks."""
 LEFT_TO_THE_SENSOR = timedelta(seconds=60)
 """After how long the sensor of triggers takes up a start that was stored but not launched."""
 
@@ -79,9 +85,8 @@ class House:
         """
         now = datetime.now(timezone.utc)
         self.store.add(start, trigger, now + LEFT_TO_THE_SENSOR)
-        job = Dispatch([flow], self.types).jobs[flow.namespace, flow.id]
         try:
-            run_id = self.launcher.launch(job, shown_config(flow, start), start_tags(start))
+            run_id = self._launch(flow, start)
         except NotLaunched:
             with self.store.work() as work:
                 work.end(start.key, "LOST")
@@ -91,8 +96,29 @@ class House:
         return run_id
 
     def start_later(self, start: Start, trigger: str, at: datetime) -> None:
-        """Let the sensor of triggers start an execution at a moment."""
+        """Start an execution at a moment, whoever is there then to do so."""
         self.store.add(start, trigger, at)
+
+    def start_overdue(self) -> int:
+        """Start what was asked for at a date that is over, where no sensor has; return how much."""
+        now = trigger_host.now()
+        with self.store.work() as work:
+            waiting = work.waiting(now - LATE)
+        count = 0
+        for asked in waiting:
+            flow = self.flows.find(asked.start.namespace, asked.start.flow_id)
+            if flow is None or asked.trigger != BY_HAND:
+                continue
+            runs = self.instance.get_runs(dg.RunsFilter(tags={START_TAG: asked.start.key}), limit=1)
+            run_id = runs[0].run_id if runs else self._launch(flow, asked.start)
+            with self.store.work() as work:
+                work.take(asked.start.key, run_id)
+            count += not runs
+        return count
+
+    def _launch(self, flow: Flow, start: Start) -> str:
+        job = Dispatch([flow], self.types).jobs[flow.namespace, flow.id]
+        return self.launcher.launch(job, shown_config(flow, start), start_tags(start))
 
     def execution(self, execution_id: str) -> dict[str, Any] | None:
         """Return what is known of an execution, as JSON data; None where there is none."""

@@ -268,6 +268,8 @@ def _run_scheduled(case: Case, folder: Path) -> None:
         assert theatre.heard(str(case.flow)) == []
         theatre.house.now = later + timedelta(seconds=1)
         theatre.listen()
+        with theatre.house.clock():
+            client.app.state.house.start_overdue()
         (heard,) = theatre.heard(str(case.flow))
         assert heard["state"] == expected.pop("state", heard["state"])
     assert not expected, f"not known here: {expected}"

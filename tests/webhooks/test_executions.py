@@ -96,6 +96,12 @@ def test_a_later_date(app):
     one.daemon.at("2124-05-01T11:59:00")
     assert one.started("asked") == []
     one.daemon.at("2124-05-01T12:00:01")
+    with one.stage.clock():
+        assert one.house.start_overdue() == 0  # it waits for the sensor that other flows need
+    one.daemon.at("2124-05-01T12:00:07")
+    with one.stage.clock():
+        assert one.house.start_overdue() == 1
+        assert one.house.start_overdue() == 0
     (run,) = one.started("asked")
     assert run.tags["kestra/state"] == "SUCCESS"
 
