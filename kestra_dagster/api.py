@@ -138,11 +138,14 @@ def check(path: str | Path) -> list[Diagnostic]:
     from kestra_dagster.flow.loader import load_flow, load_folder
     from kestra_dagster.orchestration.names import distinct
     from kestra_dagster.tasks.registry import default_registry
+    from kestra_dagster.triggers.checks import check_triggers
 
     path = Path(path)
     types = default_registry()
     if path.is_dir():
         loaded = load_folder(path, types)
         _, clashes = distinct(loaded.flows)
-        return [*loaded.diagnostics, *clashes]
-    return list(load_flow(path, types).diagnostics)
+        triggers = [found for flow in loaded.flows for found in check_triggers(flow, loaded.flows)]
+        return [*loaded.diagnostics, *clashes, *triggers]
+    one = load_flow(path, types)
+    return [*one.diagnostics, *(check_triggers(one.flow) if one.flow else ())]

@@ -62,6 +62,16 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "KD047": ("warning", "`{name}` does not exist: the task `{id}` is disabled"),
     "KD048": ("error", "`{name}` does not exist{why}"),
     "KD049": ("error", "there is no {what} `{name}`"),
+    # Triggers that load and cannot work as they are
+    "KD050": ("warning", "the trigger `{id}` starts the flow without its required input `{name}`"),
+    "KD051": ("warning", "the trigger `{id}` does not start the flow: {why}"),
+    "KD052": ("warning", "the trigger `{id}` listens to the flow `{name}`, which is not here"),
+    "KD053": (
+        "warning",
+        "`Not` with several conditions holds only where none of them does; Kestra 2.0 reads it "
+        "otherwise",
+    ),
+    "KD054": ("warning", "the trigger `{id}` starts the flow after every execution of any other"),
 }
 """Code -> severity and wording; `{names}` are filled in by `Report.add`."""
 

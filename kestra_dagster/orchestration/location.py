@@ -15,6 +15,7 @@ from kestra_dagster.flow.diagnostics import (
     format_diagnostics,
 )
 from kestra_dagster.flow.loader import LoadedFolder, load_folder
+from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.orchestration.jobs import build_job
 from kestra_dagster.orchestration.names import distinct
@@ -43,10 +44,12 @@ def flow_definitions(
     types = types or default_registry()
     loaded = load_folder(folder, types)
     flows, clashes = distinct(loaded.flows, name_template)
-    report((*loaded.diagnostics, *clashes), loaded)
+    listening = [flow for flow in flows if flow.triggers]
+    triggers = _wrong_triggers(listening, flows) if listening else ()
+    report((*loaded.diagnostics, *clashes, *triggers), loaded)
     catalog = FlowCatalog(types, folder)
     jobs = [build_job(flow, types, name_template=name_template, flows=catalog) for flow in flows]
-    if not any(flow.triggers for flow in flows):
+    if not listening:
         return dg.Definitions(jobs=jobs)
     from kestra_dagster.orchestration.backfill import backfill_jobs
     from kestra_dagster.orchestration.dispatch import Dispatch
@@ -59,6 +62,12 @@ def flow_definitions(
         schedules=schedules(dispatch),
         sensors=sensors(dispatch, jobs),
     )
+
+
+def _wrong_triggers(listening: Sequence[Flow], flows: Sequence[Flow]) -> list[Diagnostic]:
+    from kestra_dagster.triggers.checks import check_triggers
+
+    return [found for flow in listening for found in check_triggers(flow, flows)]
 
 
 def report(diagnostics: Sequence[Diagnostic], loaded: LoadedFolder) -> None:
