@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kestra_dagster.flow.model import Flow, Source
     from kestra_dagster.runtime.events import Listener
     from kestra_dagster.runtime.result import RunResult
+    from kestra_dagster.runtime.signals import Signals
 
 
 class FlowNotFound(TerminalError):
@@ -33,24 +34,31 @@ def run_flow(
     instance: dg.DagsterInstance | None = None,
     labels: Mapping[str, str] | None = None,
     on_event: Listener | None = None,
+    resume: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> RunResult:
     """Run a flow to its end and return the result.
 
     `flow` is a file, the id of a flow in the folder `flows`, or a loaded flow. The engine `dagster`
     makes a run on `instance` (default: DAGSTER_HOME, else `.dagster_home/`), `inline` needs none.
-    Raise FlowInvalid or InputsInvalid before anything runs; a failed execution is a result.
+    `resume` answers pauses at once, by task id, with the inputs each asks for; for any other manual
+    pause the call waits until somebody resumes the execution. Raise FlowInvalid or InputsInvalid
+    before anything runs; a failed execution is a result.
     """
     loaded = load(flow, flows)
+    answers = _answers(loaded, resume or {})
     if engine == "inline":
         from kestra_dagster.runtime.inline import inline_platform, run_inline
         from kestra_dagster.tasks.registry import default_registry
 
         platform = inline_platform(default_registry(), _catalog(loaded, flows))
-        return run_inline(loaded, platform, inputs or {}, listener=on_event, labels=labels)
+        listener = answers(platform.signals, on_event)
+        return run_inline(loaded, platform, inputs or {}, listener=listener, labels=labels)
     from contextlib import ExitStack
 
+    from kestra_dagster.orchestration.execution_resource import platform_of
     from kestra_dagster.orchestration.instances import default_instance
     from kestra_dagster.orchestration.run import run_on_dagster
+    from kestra_dagster.tasks.registry import default_registry
 
     with ExitStack() as stack:
         opened = instance or stack.enter_context(default_instance(Path.cwd()))
@@ -58,10 +66,34 @@ def run_flow(
             loaded,
             inputs or {},
             instance=opened,
-            listener=on_event,
+            listener=answers(platform_of(opened, default_registry()).signals, on_event),
             labels=labels,
             flows=Path(flows) if flows else None,
         )
+
+
+def _answers(
+    flow: Flow, resume: Mapping[str, Mapping[str, Any]]
+) -> Callable[[Signals, Listener | None], Listener | None]:
+    """Return what makes a listener that resumes pauses; raise TerminalError for an unknown one."""
+    pauses = {task.id for task in flow.walk() if hasattr(task.spec, "on_resume")}
+    for name in resume:
+        if name not in pauses:
+            there = ", ".join(f"`{one}`" for one in sorted(pauses)) or "none"
+            raise TerminalError(f"`{flow.id}` has no pause `{name}` to resume (pauses: {there})")
+
+    def answering(signals: Signals, listener: Listener | None) -> Listener | None:
+        from kestra_dagster.runtime.events import Event, TaskPaused
+
+        def tell(event: Event) -> None:
+            if listener:
+                listener(event)
+            if isinstance(event, TaskPaused) and event.run.task_id in resume:
+                signals.resume(event.execution_id, resume[event.run.task_id], event.run.id)
+
+        return tell if resume else listener
+
+    return answering
 
 
 def _catalog(flow: Flow, folder: str | Path | None) -> FlowCatalog | None:

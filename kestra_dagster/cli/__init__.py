@@ -10,6 +10,7 @@ from kestra_dagster.cli.backfill import backfill
 from kestra_dagster.cli.check import check, list_flows
 from kestra_dagster.cli.demo import demo
 from kestra_dagster.cli.dev import dev
+from kestra_dagster.cli.life import kill, replay, restart, resume
 from kestra_dagster.cli.render import render
 from kestra_dagster.cli.run import run
 from kestra_dagster.cli.webhooks import webhooks
@@ -26,7 +27,21 @@ def cli() -> None:
     """Run Kestra flows on Dagster."""
 
 
-for command in (run, render, check, list_flows, dev, demo, webhooks, backfill):
+COMMANDS = (
+    run,
+    resume,
+    restart,
+    replay,
+    kill,
+    render,
+    check,
+    list_flows,
+    dev,
+    demo,
+    webhooks,
+    backfill,
+)
+for command in COMMANDS:
     cli.add_command(command)
 
 

@@ -18,11 +18,14 @@ STYLES = {
     "SKIPPED": "dim",
     "start": "cyan",
     "retry": "yellow",
+    "queued": "yellow",
+    "restarted": "cyan",
     "warn": "yellow",
     "info": "dim",
 }
 NAME_WIDTH = 20
 CAUSE_WIDTH = 60
+SHOWN_STATES = ("QUEUED", "RESTARTED", "KILLING")
 SHOWN_LEVELS = ("INFO", "WARN", "ERROR")
 
 
@@ -40,13 +43,21 @@ class Progress:
         self._start: datetime | None = None
 
     def __call__(self, event: Event) -> None:
-        from kestra_dagster.runtime.events import Logged, TaskEnded, TaskRetrying, TaskStarted
+        from kestra_dagster.runtime.events import (
+            Logged,
+            StateChanged,
+            TaskEnded,
+            TaskRetrying,
+            TaskStarted,
+        )
 
         if isinstance(event, TaskStarted):
             self._line(event.time, "start", _name(event.run))
         elif isinstance(event, TaskRetrying):
             again = f"again in {event.delay:.1f} s: {_beginning(event.error)}"
             self._line(event.time, "retry", _name(event.run), again)
+        elif isinstance(event, StateChanged) and event.state in SHOWN_STATES:
+            self._line(event.time, event.state.lower(), "")
         elif isinstance(event, TaskEnded):
             run = event.run
             cause = f"  {_beginning(run.error)}" if run.error else ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
@@ -67,11 +67,13 @@ def run(
 ) -> None:
     """Run FLOW, a file or the id of a flow in --flows, and wait for its end.
 
+    A flow that pauses says how to resume it, from another terminal. Ctrl-C kills the execution.
     Exit code 0 if it ended SUCCESS or WARNING, 1 if not, 2 if the flow or its inputs are invalid.
     """
     from rich.console import Console
 
     import kestra_dagster as kd
+    from kestra_dagster.cli.attended import attended
     from kestra_dagster.cli.progress import Progress
 
     loaded = kd.load(flow, folder)
@@ -79,14 +81,16 @@ def run(
     console = Console(soft_wrap=True, highlight=False, quiet=as_json)
     with ExitStack() as stack:
         if engine == "dagster" or local:
-            _enter_services(stack, database=engine == "dagster", s3=local)
-        result = kd.run_flow(
-            loaded,
-            inputs,
-            flows=folder,
-            engine=engine,
-            on_event=Progress(console),
+            enter_services(stack, database=engine == "dagster", s3=local)
+        result = attended(
+            lambda tell: kd.run_flow(loaded, inputs, flows=folder, engine=engine, on_event=tell),
+            Progress(console),
         )
+    report(result, console, as_json)
+
+
+def report(result: RunResult, console: Console, as_json: bool) -> NoReturn:
+    """Print how an execution ended, and end the process with the exit code that says it."""
     if as_json:
         click.echo(to_json(_plain(result), indent=2))
     else:
@@ -118,7 +122,8 @@ def _inputs(flow: Flow, given: Mapping[str, Any]) -> dict[str, Any]:
     return inputs
 
 
-def _enter_services(stack: ExitStack, *, database: bool, s3: bool) -> None:
+def enter_services(stack: ExitStack, *, database: bool, s3: bool) -> None:
+    """Start what a command needs of this machine, or join what runs, until the stack is closed."""
     from kestra_dagster.local.services import environment_set, services
 
     running = stack.enter_context(services(Path.cwd(), database=database, s3=s3))

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from kestra_dagster.executor import link_run, terminate
+from kestra_dagster.executor import drives, link_run, terminate
 from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
@@ -24,6 +24,7 @@ from kestra_dagster.orchestration.started import started_session
 from kestra_dagster.orchestration.tags import EXECUTION_TAG, STATE_TAG, label_tags
 from kestra_dagster.orchestration.trigger_store import trigger_store
 from kestra_dagster.plan.model import Plan
+from kestra_dagster.runtime.alive import is_held
 from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Event, Listener, StateChanged
 from kestra_dagster.runtime.execution import Execution
@@ -68,7 +69,7 @@ def execution_of_run(
         checked=current.checked,
     )
     execution.refusal = current.refusal or execution.refusal
-    execution.end_run = partial(terminate, run.run_id)
+    execution.end_run = partial(_end_run, instance, run.run_id)
     instance.add_run_tags(run.run_id, {EXECUTION_TAG: execution.id})
     if current.files is not None:
         execution.storage.allow(current.files)
@@ -85,6 +86,15 @@ def execution_of_run(
             execution.settle()
             instance.add_run_tags(run.run_id, label_tags(execution.labels))
         execution.close()
+
+
+def _end_run(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """End a run as CANCELED; return False where its steps do not run in this process (yet)."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished or not drives(run_id):
+        return False
+    instance.report_run_canceling(run)
+    return terminate(run_id)
 
 
 def _telling(instance: dg.DagsterInstance, run_id: str, current: Session) -> Listener:
@@ -104,15 +114,19 @@ def platform_of(
     instance: dg.DagsterInstance, types: TaskTypes, flows: FlowCatalog | None = None
 ) -> Platform:
     """Return the platform of a Dagster instance: its files are beside the instance's own."""
-    default = Path(instance.storage_directory()).parent / "kestra"
+    root = storage_root(Path(instance.storage_directory()).parent / "kestra")
+
+    def alive(run_id: str) -> bool:
+        return _alive(instance, run_id) and is_held(root / "runs" / run_id) is not False
+
     return Platform(
-        storage_root(default),
+        root,
         types,
         _store(database_url(instance)),
         flows=flows,
         list_executions=partial(InstanceExecutions, instance=instance),
         launch=children_on(instance),
-        alive=lambda run_id: _alive(instance, run_id),
+        alive=alive,
     )
 
 

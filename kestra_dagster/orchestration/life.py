@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -18,6 +20,7 @@ from kestra_dagster.runtime import life
 from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.follow import follow
 from kestra_dagster.runtime.kills import ask_to_kill
 from kestra_dagster.runtime.life import Past
 from kestra_dagster.runtime.live import live_execution
@@ -40,6 +43,19 @@ class InstanceLife:
         self.instance = instance
         self.platform: Platform = platform_of(instance, types)
         self._types = types
+
+    def find(self, execution_id: str) -> Past:
+        """Return an execution by its id, by that of one of its runs, or by their beginning."""
+        return life.past(self.platform, execution_id)
+
+    def follow(self, execution_id: str, listener: Listener, since: datetime) -> RunResult | None:
+        """Tell what an execution of another process does from a moment on, until it ends.
+
+        Return the result, or None if its process has died.
+        """
+        past = self.find(execution_id)
+        lives = partial(life.lives, self.platform, past.run_id)
+        return follow(self.platform, past.execution_id, past.run_id, listener, lives, since=since)
 
     def restart(
         self, execution_id: str, given: Mapping[str, Any], listener: Listener | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -135,7 +135,7 @@ class _Again:
             for ancestor in _ancestors(run, stays, known)
         }
 
-    def lines(self, recorded: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def lines(self, recorded: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield what is taken over, each run in the state it has now.
 
         As in Kestra, flowables behind the task that a replay begins at are there from the start.
@@ -146,11 +146,19 @@ class _Again:
                 yield self._line(line)
         for run in self._reopened:
             yield _in_state(replace(run, outputs=None), "RUNNING")
+        recorded_ids = {line["run"] for line in recorded}
+        for name in self._how.marked.keys() - recorded_ids:
+            yield self._marked(self._runs[name])
+
+    def _marked(self, run: TaskRun) -> dict[str, Any]:
+        line = _in_state(run, self._how.marked[run.id])
+        flowable = self._known[run.task_id].task.is_flowable
+        return {**line, "own": "alone"} if flowable else line
 
     def _line(self, line: dict[str, Any]) -> dict[str, Any]:
         run = self._runs[line["run"]]
         if run.id in self._how.marked:
-            return _in_state(run, self._how.marked[run.id])
+            return self._marked(run)
         opens = _opens(self._known[run.task_id].task)
         if run.id in self._around or (run.id in self.changed and opens):
             return _in_state(run, "RUNNING")

@@ -29,6 +29,15 @@ class TaskRetrying:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskPaused:
+    """A task run waits to be resumed."""
+
+    run: TaskRun
+    execution_id: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class TaskEnded:
     """A task run reached its final state."""
 
@@ -64,5 +73,5 @@ class ExecutionEnded:
     time: datetime
 
 
-Event = TaskStarted | TaskRetrying | TaskEnded | Logged | StateChanged | ExecutionEnded
+Event = TaskStarted | TaskRetrying | TaskPaused | TaskEnded | Logged | StateChanged | ExecutionEnded
 Listener = Callable[[Event], None]

@@ -28,6 +28,7 @@ from kestra_dagster.runtime.events import (
     Logged,
     StateChanged,
     TaskEnded,
+    TaskPaused,
     TaskStarted,
 )
 from kestra_dagster.runtime.ledger import KEPT, Ledger
@@ -115,8 +116,8 @@ class Execution:
         """Seconds until a new execution takes the place of this one, where it ended RETRIED."""
         self.detached: list[threading.Thread] = []
         """Executions this one started and does not wait for, which run in this process."""
-        self.end_run: Callable[[], object] | None = None
-        """How the run of a killed execution is ended from outside."""
+        self.end_run: Callable[[], bool] | None = None
+        """Ends the run that this execution is part of, which cancels it; False if there is none."""
         self._alive: IO[bytes] | None = None
         self._watchers: list[Callable[[], None]] = []
         self._listener = listener
@@ -173,7 +174,8 @@ class Execution:
             return None
         state = self.ledger.state(run)
         decided = task.type in CHOICES and run.outputs is not None and state == "RUNNING"
-        return run if state in KEPT or decided else None
+        marked = run.id in self.continuation.marked
+        return run if state in KEPT or decided or marked else None
 
     def tell(self, event: Event) -> None:
         """Pass an event to whoever watches the execution."""
@@ -215,8 +217,11 @@ class Execution:
             elif self._holding.pop(run.id, None) is None:
                 return
             held = next((state for state in WAITING if state in self._holding.values()), None)
-        if not self.cancel.cancelled:
-            self.enter(held or "RUNNING")
+        if self.cancel.cancelled:
+            return
+        self.enter(held or "RUNNING")
+        if run.state == "PAUSED":
+            self.tell(TaskPaused(run, self.id, datetime.now(timezone.utc)))
 
     def log(
         self, line: LogLine, step_key: str, tell: Listener | None = None, *, failure: bool = False
@@ -317,9 +322,8 @@ class Execution:
 
     def kill(self, reason: str = "the execution was killed") -> None:
         """End the execution as KILLED: what runs is stopped, nothing new starts."""
-        self.cancel.cancel(reason)
-        if self.end_run is not None:
-            self.end_run()
+        if self.end_run is None or not self.end_run():
+            self.cancel.cancel(reason)
 
     def break_off(self, state: ExitState, reason: str) -> None:
         """End the execution in `state` now; what runs is stopped and ends in that state too."""

@@ -111,13 +111,20 @@ def _encoded(line: Mapping[str, Any]) -> bytes:
     return json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n"
 
 
+def read_line(raw: bytes) -> dict[str, Any] | None:
+    """Return a line that was written; None for one that was torn."""
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None
+
+
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return
     for raw in text.splitlines():
-        try:
-            yield json.loads(raw)
-        except ValueError:
-            continue
+        line = read_line(raw)
+        if line is not None:
+            yield line

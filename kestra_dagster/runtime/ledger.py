@@ -47,6 +47,8 @@ class Ledger:
         self._own_state: dict[str, str] = {}
         self._alone: set[str] = set()
         self._adopted: set[str] = set()
+        self._still = True
+        """Whether nothing has begun yet: what was taken over is as it says."""
         self._outputs: dict[str, Any] = {}
         self._last = 0
 
@@ -74,6 +76,7 @@ class Ledger:
         """Open the run of a task, and those of the flowables around it that have none yet."""
         now = datetime.now(timezone.utc)
         with self._lock:
+            self._still = False
             self._ancestors(task.id, loop, now, None)
             run = self._new(task.id, loop, now, None)
             if iteration is not None:
@@ -156,10 +159,10 @@ class Ledger:
             if run.state == "PAUSED":
                 states.append(run.state)
             states += self._child_states(run)
+            if run.id in self._adopted and run.state in UNFINISHED and (self._still or not states):
+                return run.state
             state = worst(states)
             unfinished = any(one in UNFINISHED for one in states)
-            if run.id in self._adopted and not states:
-                unfinished = run.state == "RUNNING"
         if unfinished and state not in ("KILLED", "FAILED"):
             return "RUNNING"
         return forgiven(place.task, state)

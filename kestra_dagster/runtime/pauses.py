@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from kestra_dagster.errors import TaskFailed
+from kestra_dagster.flow.model import Task
 from kestra_dagster.runtime.bodies import Body, BodyEnd
 from kestra_dagster.runtime.records import TaskRun
 from kestra_dagster.runtime.records_json import iso_millis
@@ -53,9 +54,8 @@ def _hold(body: Body, wait: timedelta | None) -> tuple[dict[str, Any], bool]:
         signals.open_pause(execution.id, body.run.id, execution.flow, body.task)
         body.update(state="PAUSED")
         what = f"for {wait}" if wait is not None else "until it is resumed"
-        body.context.log.info(
-            f"paused {what}; resume it with: kestra-dagster resume {execution.run_id}"
-        )
+        command = resume_command(execution.id, body.task)
+        body.context.log.info(f"paused {what}; resume it with: {command}")
         seconds = wait.total_seconds() if wait is not None else None
         given = signals.await_resume(execution.id, body.run.id, execution.cancel, timeout=seconds)
     if given is None:
@@ -70,6 +70,13 @@ def _hold(body: Body, wait: timedelta | None) -> tuple[dict[str, Any], bool]:
     if given.inputs:
         outputs["onResume"] = given.inputs
     return outputs, True
+
+
+def resume_command(execution_id: str, task: Task) -> str:
+    """Return the command that resumes a pause, with the inputs that have to be given."""
+    asked = getattr(task.spec, "on_resume", ())
+    needed = [one.id for one in asked if one.required and one.defaults is None]
+    return " ".join([f"kestra-dagster resume {execution_id}", *(f"-i {id}=..." for id in needed)])
 
 
 def _was_resumed(run: TaskRun) -> bool:

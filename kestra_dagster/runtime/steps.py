@@ -49,6 +49,8 @@ def run_step(step: Step, at: StepRun, loop: LoopPath = ()) -> Outcome:
     task = step.task
     assert task is not None
     kept = execution.kept(task, loop)
+    if kept is not None and kept.state in ("FAILED", "KILLED"):
+        return _of_run(step, kept, at)
     if kept is not None:
         return Outcome((_kept_signal(step, task, kept),), kept)
     if step.kind == "choice":
