@@ -16,7 +16,6 @@ from weakref import WeakKeyDictionary
 from dagster import DagsterInstance
 
 from kestra_dagster.executor.internals import (
-    SqliteEventLogStorage,
     connect_as_before,
     connect_runs_by,
     pool_like,
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sqlalchemy.engine import Engine
+
+    from kestra_dagster.executor.internals import SqliteEventLogStorage
 
 KEPT = 2
 """Connections to a server that stay open between events; more are opened as they are needed."""

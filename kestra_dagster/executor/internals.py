@@ -73,7 +73,6 @@ try:
         get_log_record_event,
         has_log_record_event,
     )
-    from dagster._core.storage.event_log import SqliteEventLogStorage
     from dagster._utils.error import serializable_error_info_from_exc_info
     from dagster_shared.error import SerializableErrorInfo
 except ImportError as error:
@@ -84,6 +83,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
+    from dagster._core.storage.event_log import SqliteEventLogStorage
     from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.pool import Pool
 
@@ -109,7 +109,6 @@ __all__ = [
     "ResolvedFromDynamicStepHandle",
     "RetryMode",
     "SerializableErrorInfo",
-    "SqliteEventLogStorage",
     "StepDependencyConfig",
     "StepExecutionContext",
     "StepFailureData",
@@ -186,20 +185,32 @@ def take_over_python_loggers(log: DagsterLogManager) -> list[logging.Logger]:
     return loggers
 
 
+def __getattr__(name: str) -> Any:
+    # SQLAlchemy and Alembic come with it: a code location loads without them.
+    if name == "SqliteEventLogStorage":
+        from dagster._core.storage.event_log import SqliteEventLogStorage
+
+        return SqliteEventLogStorage
+    raise AttributeError(name)
+
+
 def sqlite_event_log(instance: DagsterInstance) -> SqliteEventLogStorage | None:
     """Return the instance's event log, if it has a SQLite file for each run."""
+    from dagster._core.storage.event_log import SqliteEventLogStorage
+
     storage = instance.event_log_storage
     return storage if type(storage) is SqliteEventLogStorage else None
 
 
 def connect_runs_by(storage: SqliteEventLogStorage, engines: Mapping[str, Engine]) -> None:
     """Have `storage` connect to the events of a run by the run's engine, where it has one."""
+    as_before = type(storage)._connect
 
     @contextmanager
     def connect(shard: str) -> Iterator[Connection]:
         engine = engines.get(shard)
         if engine is None:
-            with SqliteEventLogStorage._connect(storage, shard) as connection:
+            with as_before(storage, shard) as connection:
                 yield connection
         else:
             with storage._db_lock, engine.connect() as connection, connection.begin():

@@ -14,7 +14,6 @@ from kestra_dagster.executor import threaded_executor
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.triggers import Schedule, Trigger
 from kestra_dagster.orchestration.dispatch import TRIGGER_TAG, Dispatch
-from kestra_dagster.orchestration.execution_resource import platform_of
 from kestra_dagster.orchestration.schedules import ticks_of
 from kestra_dagster.orchestration.sessions import Session
 from kestra_dagster.orchestration.trigger_host import TriggerHost, trigger_variables
@@ -108,6 +107,8 @@ def _job(dispatch: Dispatch, flow: Flow, trigger: Trigger, folder: Path) -> dg.J
         },
     )
     def run_date(context) -> None:
+        from kestra_dagster.orchestration.execution_resource import platform_of
+
         host = TriggerHost(flow, platform_of(context.instance, dispatch.types).kv)
         variables = trigger_variables(flow, host)
         moment = context.partition_time_window.start.astimezone(timezone.utc)

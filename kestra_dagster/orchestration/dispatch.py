@@ -15,7 +15,6 @@ from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.flow.triggers import Trigger
 from kestra_dagster.orchestration import trigger_host
 from kestra_dagster.orchestration.database import database_url
-from kestra_dagster.orchestration.execution_resource import platform_of
 from kestra_dagster.orchestration.input_config import HELD, to_config
 from kestra_dagster.orchestration.names import job_name, safe_name
 from kestra_dagster.orchestration.started import START_TAG
@@ -64,6 +63,8 @@ class Dispatch:
     ) -> Desk:
         """Return the desk at which the triggers of this location are decided on an instance."""
         store = trigger_store(database_url(instance))
+        from kestra_dagster.orchestration.execution_resource import platform_of
+
         return Desk(self.book, store, platform_of(instance, self.types), is_on, switch_off)
 
     def requests(
