@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 
 from kestra_dagster.lake.local_emr.process import local_emr
 from kestra_dagster.lake.scripts import place
+from kestra_dagster.local.services import lake_bucket
 
 if TYPE_CHECKING:
     from kestra_dagster.local.s3 import LocalS3
-
-BUCKET_VARIABLE = "LAKE_BUCKET"
-DEFAULT_BUCKET = "builditall"
 
 
 @contextmanager
@@ -23,8 +21,7 @@ def local_platform(s3: LocalS3) -> Iterator[Mapping[str, str]]:
 
     Without a usable Java it runs too, and refuses clusters with what to install.
     """
-    bucket = os.environ.get(BUCKET_VARIABLE, DEFAULT_BUCKET)
-    place(s3.folder / bucket)
+    place(s3.folder / lake_bucket())
     with local_emr(s3.folder, access_key=s3.access_key_id, secret_key=s3.secret_access_key) as emr:
         yield {
             "AWS_ACCESS_KEY_ID": s3.access_key_id,

@@ -41,11 +41,17 @@ def has_own_s3() -> bool:
     return any(os.environ.get(name) for name in OWN_S3)
 
 
+def lake_bucket() -> str:
+    """Return the bucket of the data platform."""
+    return os.environ.get("LAKE_BUCKET") or "builditall"
+
+
 @contextmanager
 def services(project: Path, *, database: bool = True, s3: bool = False) -> Iterator[Services]:
     """Hold an instance home for `project`, its Postgres where installed, and a local S3 if asked.
 
-    `DAGSTER_HOME` and `KESTRA_DAGSTER_POSTGRES_URL` are taken from the environment where set.
+    `DAGSTER_HOME` and `KESTRA_DAGSTER_POSTGRES_URL` are taken from the environment where set. The
+    buckets of samples and data platform are there before S3 starts: it sees new ones a second late.
     """
     own_home = os.environ.get("DAGSTER_HOME")
     home = Path(own_home).absolute() if own_home else (project / HOME).absolute()
@@ -58,7 +64,11 @@ def services(project: Path, *, database: bool = True, s3: bool = False) -> Itera
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(2))
         url = pool.submit(stack.enter_context, local_postgres(home)) if embedded else None
-        store = pool.submit(stack.enter_context, local_s3(home, (SAMPLE_BUCKET,))) if s3 else None
+        store = (
+            pool.submit(stack.enter_context, local_s3(home, (SAMPLE_BUCKET, lake_bucket())))
+            if s3
+            else None
+        )
         if url:
             environment[POSTGRES_URL] = url.result()
         if store:

@@ -42,7 +42,7 @@ class Place:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=400,
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:

@@ -102,6 +102,7 @@ def test_job_execute_takes_the_inputs_from_a_file(folder: Path) -> None:
         shown = {key: value for key, value in found.tags.items() if not key.startswith(".")}
         tags = {key: value for key, value in shown.items() if "/system." not in key}
         assert tags == {
+            "kestra/execution": found.run_id,
             "kestra/flow": "greet",
             "kestra/namespace": "company.team",
             "kestra/revision": "4",

@@ -9,7 +9,7 @@ import pytest
 from kestra_dagster.local.listing import listing
 from kestra_dagster.local.s3 import local_s3
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(480)]
 
 BUCKET = "kestra-io-bucket"
 FLOWS = {
@@ -44,7 +44,7 @@ def test_the_demo_runs_everything_and_leaves_nothing_behind(place) -> None:
     text = done.stdout
     assert "Everything ran as it should." in text
     for flow, first in FLOWS.items():
-        assert re.search(rf"^{flow} +SUCCESS +\d +\d+\.\d\d +{first} *$", text, re.MULTILINE), text
+        assert re.search(rf"^{flow} +SUCCESS +\d+ +\d+\.\d\d +{first} *$", text, re.MULTILINE), text
     bucket = place.folder / ".dagster_home" / "s3" / BUCKET
     for key, subreddit in UPLOADS.items():
         assert (bucket / key).read_bytes() == listing(subreddit)
