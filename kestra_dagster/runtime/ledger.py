@@ -225,7 +225,8 @@ class Ledger:
         around = (place, *self._around(place))
         if any(one.branch in ("afterExecution", "listeners") for one in around):
             return True
-        return any(forgiven(one, "FAILED") != "FAILED" for one in place.ancestors)
+        tasks = (*place.ancestors, place.task)
+        return any(forgiven(task, "FAILED") != "FAILED" for task in tasks)
 
     def _around(self, place: Place) -> Iterator[Place]:
         for ancestor in place.ancestors:

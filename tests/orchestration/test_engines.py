@@ -154,6 +154,24 @@ def instance():
 
 
 @pytest.mark.dagster
+def test_a_loop_that_may_fail_does_not_fail_the_run(instance):
+    text = f"""
+id: may-fail
+namespace: io.test
+tasks:
+  - id: each
+    type: {FLOW}ForEach
+    values: "{{{{ ['a', 'b'] }}}}"
+    allowFailure: true
+    tasks: [{{id: bad, type: io.kestra.plugin.core.execution.Fail}}]
+"""
+    flow = load_flow(text, default_registry()).require()
+    result = run_on_dagster(flow, {}, instance=instance)
+    run = instance.get_run_by_id(result.execution_id)
+    assert (result.state, run.status) == ("WARNING", dg.DagsterRunStatus.SUCCESS)
+
+
+@pytest.mark.dagster
 @pytest.mark.timeout(300)
 @given(text=flows())
 @settings(
