@@ -10,6 +10,7 @@ import pytest
 
 from flows import run
 from kestra_dagster.runtime.checks import NotStarted
+from kestra_dagster.runtime.events import StateChanged
 
 LOG = "io.kestra.plugin.core.log.Log"
 RETURN = "io.kestra.plugin.core.debug.Return"
@@ -18,17 +19,22 @@ FAIL = "io.kestra.plugin.core.execution.Fail"
 
 
 def at_once(text: str, count: int) -> list:
-    """Run a flow several times at once; results in the order they began."""
+    """Run a flow several times at once, each begun when the one before has; results in order."""
     results: list = [None] * count
     threads = []
     for index in range(count):
+        begun = threading.Event()
 
-        def go(index=index):
-            results[index] = run(text)
+        def tell(event, begun=begun):
+            if isinstance(event, StateChanged):
+                begun.set()
+
+        def go(index=index, tell=tell):
+            results[index] = run(text, on_event=tell)
 
         threads.append(threading.Thread(target=go))
         threads[-1].start()
-        time.sleep(0.05)
+        assert begun.wait(20)
     for thread in threads:
         thread.join()
     return results
@@ -39,7 +45,7 @@ def limited(name: str, behavior: str, limit: int = 1) -> str:
 id: {name}
 namespace: company.team
 concurrency: {{limit: {limit}, behavior: {behavior}}}
-tasks: [{{id: sleep, type: {SLEEP}, duration: PT0.3S}}]
+tasks: [{{id: sleep, type: {SLEEP}, duration: PT1S}}]
 """
 
 
