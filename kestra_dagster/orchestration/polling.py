@@ -64,7 +64,7 @@ def _tick(context: dg.SensorEvaluationContext, dispatch: Dispatch, flow: Flow, t
     key, instance = trigger_key(flow, trigger), instance_of(context)
     desk = dispatch.desk(instance)
     with desk.store.work() as work:
-        locked = not trigger.spec.allow_concurrent and work.active(key)
+        locked = desk.is_held(work, trigger, key)
         memory = work.get(f"poll:{key}") or {}
         waiting = dispatch.requests(instance, work, lambda asked: asked.trigger == key)
     if locked:

@@ -17,13 +17,13 @@ from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.triggers import Schedule, ScheduleOnDates, Trigger
 from kestra_dagster.orchestration import trigger_host
 from kestra_dagster.orchestration.trigger_host import TriggerHost, trigger_variables
-from kestra_dagster.orchestration.trigger_store import Recorded, TriggerStore, Work
+from kestra_dagster.orchestration.trigger_store import Asked, Recorded, TriggerStore, Work
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.variables import Lazy, nested
 from kestra_dagster.triggers.conditions import ExecutionFacts
 from kestra_dagster.triggers.requirements import FINAL
 from kestra_dagster.triggers.schedule import starts_due
-from kestra_dagster.triggers.starts import Start, trigger_key
+from kestra_dagster.triggers.starts import BY_HAND, Start, trigger_key
 from kestra_dagster.triggers.upstream import Board, Change, Listening, Refused, missed, react
 
 MOST_CHANGES = 200
@@ -109,7 +109,7 @@ class Desk:
         if not_before is not None:
             since = max(since, not_before)
         many = trigger.spec.allow_concurrent
-        if not many and work.active(key):
+        if self.is_held(work, trigger, key):
             if known is None:
                 work.put(f"dates:{key}", {"date": since.isoformat()})
             return "its last execution has not ended"
@@ -120,6 +120,12 @@ class Desk:
             work.add(start, key, host.now())
         work.put(f"dates:{key}", {"date": through.astimezone(timezone.utc).isoformat()})
         return None if starts else "no date is due that its conditions let pass"
+
+    def is_held(self, work: Work, trigger: Trigger, key: str) -> bool:
+        """Say whether a trigger waits for its last execution to end."""
+        # What `stopAfter` asks for is looked at with the end, before anything else may start.
+        final = () if trigger.spec.stop_after else FINAL
+        return not trigger.spec.allow_concurrent and work.active(key, final)
 
     # Changes
 
@@ -137,10 +143,7 @@ class Desk:
             free: set[str] = set()
             for recorded in found:
                 self._change(work, recorded, free)
-            for key in sorted(free & self.book.timed.keys()):
-                flow, trigger = self.book.timed[key]
-                if self.is_on(flow, trigger):
-                    self.dates(work, flow, trigger, trigger_host.now())
+            self.go_on(work, free)
             full = len(found) == MOST_CHANGES
             work.put(
                 f"changes:{location}", {"number": found[-1].number if full else number}
@@ -150,24 +153,32 @@ class Desk:
     def _change(self, work: Work, recorded: Recorded, free: set[str]) -> None:
         facts = recorded.facts
         if facts.state in FINAL:
-            self._end(work, recorded, free)
+            asked = work.of_run(recorded.runs)
+            if asked is not None and asked.ended is None:
+                self.end(work, asked, facts.state, free)
         for listener in self.book.board.listeners(facts):
             if self.is_on(listener.flow, listener.trigger):
                 self._hear(work, listener, recorded)
 
-    def _end(self, work: Work, recorded: Recorded, free: set[str]) -> None:
-        """Note that the execution of a start ended, and what its trigger does about that."""
-        asked = work.of_run(recorded.runs)
-        known = self.book.triggers.get(asked.trigger) if asked is not None else None
-        if asked is None or known is None:
-            return
-        state = recorded.facts.state
-        work.end(asked.start.key, state)
+    def end(self, work: Work, asked: Asked, state: str, free: set[str]) -> None:
+        """Note in which state the execution of a start ended; `free` gathers whose may follow."""
+        known = self.book.triggers.get(asked.trigger)
+        if known is not None or asked.trigger == BY_HAND:
+            work.end(asked.start.key, state)
+        if known is None:
+            return  # what its trigger does then is up to its own location
         free.add(asked.trigger)
         if state in known[1].spec.stop_after:
             self.switch_off(*known)
             free.discard(asked.trigger)
             self.note(*known, f"stopped after an execution that ended {state}")
+
+    def go_on(self, work: Work, free: set[str]) -> None:
+        """Start the dates that waited for an execution to end."""
+        for key in sorted(free & self.book.timed.keys()):
+            flow, trigger = self.book.timed[key]
+            if self.is_on(flow, trigger):
+                self.dates(work, flow, trigger, trigger_host.now())
 
     def _hear(self, work: Work, listener: Listening, recorded: Recorded) -> None:
         host, variables = self.about(listener.flow)

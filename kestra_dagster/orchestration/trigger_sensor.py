@@ -25,6 +25,7 @@ from kestra_dagster.orchestration.dispatch import Dispatch
 from kestra_dagster.orchestration.instances import instance_of
 from kestra_dagster.orchestration.schedules import dagster_ticks_at
 from kestra_dagster.orchestration.switches import Switches
+from kestra_dagster.orchestration.tags import STATE_TAG
 from kestra_dagster.orchestration.trigger_desk import Desk, facts_of_run
 from kestra_dagster.triggers.requirements import FINAL
 from kestra_dagster.triggers.schedule import timetable
@@ -166,10 +167,26 @@ class Hub:
             for one in dead:
                 if one.execution not in told:
                     one.record(work, now)
+            self._end_what_ended(instance, desk, work)
             work.put("swept", {"at": now.isoformat()})
             work.forget_changes(now - KEPT)
             work.forget_starts(now - KEPT)
         switches.forget_skipped_ticks(SENSOR, now - KEPT_TICKS)
+
+    def _end_what_ended(self, instance: dg.DagsterInstance, desk: Desk, work: Work) -> None:
+        """Note the end of executions that nobody heard: it came before the first tick of all."""
+        running = work.running()
+        found: dict[str, dg.DagsterRun] = {}
+        for first in range(0, len(running), 200):
+            ids = [one.run_id for one in running[first : first + 200] if one.run_id]
+            found |= {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=ids))}
+        free: set[str] = set()
+        for asked in running:
+            run = found.get(asked.run_id or "")
+            if run is None or run.is_finished:
+                state = run.tags.get(STATE_TAG, "") if run is not None else ""
+                desk.end(work, asked, state if state in FINAL else "FAILED", free)
+        desk.go_on(work, free)
 
 
 def _switches(context: dg.SensorEvaluationContext, instance: dg.DagsterInstance) -> Switches:

@@ -246,12 +246,26 @@ class Work:
         query = starts.select().where(open_, starts.c.created <= now.timestamp())
         return [_asked(row) for row in self._connection.execute(query.order_by(starts.c.created))]
 
-    def active(self, trigger: str) -> bool:
-        """Say whether an execution of a trigger has not ended."""
+    def active(self, trigger: str, final: Sequence[str] = ()) -> bool:
+        """Say whether an execution of a trigger has not ended.
+
+        One that was heard to be in a `final` state has, even if its end was not looked at yet.
+        """
+        starts, changes = self._tables.starts, self._tables.changes
+        query = starts.select().with_only_columns(starts.c.run)
+        query = query.where(starts.c.trigger == trigger, starts.c.ended.is_(None))
+        runs = list(self._connection.execute(query).scalars())
+        if not final or None in runs or not runs:
+            return bool(runs)
+        heard = changes.select().with_only_columns(changes.c.execution)
+        heard = heard.where(changes.c.execution.in_(runs), changes.c.state.in_(list(final)))
+        return bool(set(runs) - set(self._connection.execute(heard).scalars()))
+
+    def running(self) -> list[Asked]:
+        """Return the starts that a run has taken and that have not ended."""
         starts = self._tables.starts
-        query = starts.select().with_only_columns(starts.c.key)
-        query = query.where(starts.c.trigger == trigger, starts.c.ended.is_(None)).limit(1)
-        return self._connection.execute(query).one_or_none() is not None
+        query = starts.select().where(starts.c.run.is_not(None), starts.c.ended.is_(None))
+        return [_asked(row) for row in self._connection.execute(query)]
 
     def of_run(self, run_ids: Sequence[str]) -> Asked | None:
         """Return the start that one of some runs has taken."""

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from kestra_dagster.flow.triggers import Trigger
 
 
+BY_HAND = "~api"
+"""The trigger of executions that somebody asked for by a request, without any trigger."""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """What to start and why.

@@ -18,10 +18,10 @@ from kestra_dagster.runtime.given import InputsInvalid, check_inputs
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.signals import NotPaused
 from kestra_dagster.runtime.storage import ExecutionStorage
-from kestra_dagster.triggers.starts import Start
+from kestra_dagster.triggers.starts import BY_HAND, Start
 from kestra_dagster.webhooks.answers import execution_json
 from kestra_dagster.webhooks.hooks import Part
-from kestra_dagster.webhooks.house import BY_HAND, House
+from kestra_dagster.webhooks.house import House
 
 
 class Unusable(TerminalError):

@@ -23,13 +23,11 @@ from kestra_dagster.orchestration.trigger_host import TriggerHost, trigger_varia
 from kestra_dagster.orchestration.trigger_store import TriggerStore, trigger_store
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.triggers.requirements import FINAL
-from kestra_dagster.triggers.starts import Start
+from kestra_dagster.triggers.starts import BY_HAND, Start
 from kestra_dagster.webhooks.answers import execution_json
 from kestra_dagster.webhooks.flows import FlowFolder
 from kestra_dagster.webhooks.launching import Launcher, NotLaunched
 
-BY_HAND = "~api"
-"""The trigger of executions that were asked for by hand."""
 LATE = timedelta(seconds=5)
 """How long a start is left to the sensor of triggers, which a location without triggers lacks."""
 LEFT_TO_THE_SENSOR = timedelta(seconds=60)
