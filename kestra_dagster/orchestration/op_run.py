@@ -33,7 +33,7 @@ def run_op(step: Step, context: dg.OpExecutionContext, execution: Execution) -> 
     error = outcome.error
     if error is not None:
         if "failure" not in outcome.signals or not step.listened:
-            raise _failure(outcome, execution) from error
+            raise _failure(outcome, execution) from None
         if outcome.run is None or not execution.ledger.is_forgiven(outcome.run):
             report_handled_failure(context, _failure(outcome, execution))
         else:
@@ -47,9 +47,9 @@ def run_op(step: Step, context: dg.OpExecutionContext, execution: Execution) -> 
 
 def _failure(outcome: Outcome, execution: Execution) -> dg.Failure:
     run = outcome.run
-    where = f" ({execution.place(run.task_id)})" if run else ""
+    place = f"{execution.place(run.task_id)}: " if run else ""
     return dg.Failure(
-        description=f"{outcome.error}{where}",
+        description=f"{place}{outcome.error}",
         metadata=step_metadata(run, execution),
         allow_retries=False,
     )
