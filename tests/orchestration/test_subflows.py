@@ -85,7 +85,7 @@ def test_runs_are_linked_both_ways(instance, flows):
     [
         (("flowId: child", "flowId: chidl"), "did you mean `child`?"),
         (("{number: 42}", "{number: many}"), "Invalid input for `number`"),
-        (("namespace: company.team\n    flowId", "namespace: company.other\n    flowId"), "no flow"),
+        (("team\n    flowId", "other\n    flowId"), "no flow"),
     ],
 )
 def test_a_child_that_cannot_start_fails_its_task(instance, flows, engine, change, message):
