@@ -27,12 +27,24 @@ def check(paths: tuple[Path, ...], as_json: bool) -> None:
     import kestra_dagster as kd
     from kestra_dagster.flow.diagnostics import has_errors
 
+    count = sum(_count(path) for path in paths)
     found = [finding for path in paths for finding in kd.check(path)]
     if as_json:
         click.echo(to_json([finding.to_dict() for finding in found], indent=2))
     else:
-        click.echo(_report(found) if found else "No problems found.")
+        files = "1 file" if count == 1 else f"{count} files"
+        click.echo(_report(found) if found else f"No problems found in {files}.")
     sys.exit(2 if has_errors(found) else 0)
+
+
+def _count(path: Path) -> int:
+    """Return how many flow files are to be checked; a folder without any is a wrong folder."""
+    from kestra_dagster.flow.loader import flow_files
+
+    count = sum(1 for _ in flow_files(path)) if path.is_dir() else 1
+    if not count:
+        raise click.UsageError(f"there are no flow files (*.yml, *.yaml) in `{path}`")
+    return count
 
 
 def _report(found: list[Diagnostic]) -> str:

@@ -166,6 +166,12 @@ def test_check_of_the_sample_flows_finds_no_error() -> None:
     assert result.exit_code == 0, result.output
 
 
+def test_check_of_a_folder_without_flows_is_a_mistake(tmp_path: Path) -> None:
+    result = invoke("check", str(tmp_path))
+    assert result.exit_code == 2
+    assert f"there are no flow files (*.yml, *.yaml) in `{tmp_path}`" in result.output
+
+
 def test_list_names_flows_and_inputs(flows: Path) -> None:
     result = invoke("list", "--flows", str(flows))
     assert "hello  tests" in result.output

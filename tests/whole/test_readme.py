@@ -23,7 +23,7 @@ def block(heading: str, start: str) -> str:
 
 def test_the_flow_to_add(place) -> None:
     (place.folder / "hello.yaml").write_text(block("Add a flow", "id: hello"))
-    assert place.run("check", "hello.yaml").stdout == "No problems found.\n"
+    assert place.run("check", "hello.yaml").stdout == "No problems found in 1 file.\n"
     done = place.run("run", "hello.yaml", "--engine", "inline", "-i", "name=reader")
     assert done.returncode == 0, done.stderr
     assert "Hello reader" in done.stdout
