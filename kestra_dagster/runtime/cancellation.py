@@ -32,7 +32,10 @@ class CancelToken:
         return self._event.is_set()
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """Ask the work to stop; callbacks run once, on the caller's thread."""
+        """Ask the work to stop; callbacks run once, on the caller's thread.
+
+        All of them run, whatever one raises; the first error is raised in the end.
+        """
         with self._lock:
             if self._event.is_set():
                 return
@@ -40,8 +43,14 @@ class CancelToken:
             self._event.set()
             callbacks = list(self._callbacks.values())
             self._callbacks.clear()
+        failed: Exception | None = None
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception as error:
+                failed = failed or error
+        if failed:
+            raise failed
 
     def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Run `callback` when cancelled, at once if it is; return a function that forgets it."""
