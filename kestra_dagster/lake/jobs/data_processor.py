@@ -46,7 +46,7 @@ class Processing:
 
     def run(self) -> Manifest:
         """Write all tables of the day; return the manifest."""
-        rows = sum(self._raw["tables"][name]["rows"] for name in RAW)
+        rows = self._raw_rows()
         try:
             with settings(self._lake.spark, small_day(rows) if rows < ADAPTIVE_FROM else {}):
                 self._write_tables()
@@ -121,19 +121,24 @@ class Processing:
 
     def _write(self, frame: DataFrame, table: str) -> DataFrame:
         """Write a table and return it as read back from its files."""
+        shaped = star.shaped(frame, table)
+        if table == "quarantine":
+            # Few of many rows are left: find them on all cores, and only then gather them.
+            gathered = shaped.repartition(files_for(self._raw_rows() / 10))
+        else:
+            sources = [name for name, target in FACT_OF.items() if target == table]
+            gathered = shaped.coalesce(files_for(self._raw_rows(*sources)) if sources else 1)
         with self._watch.measure(table):
-            shaped = star.shaped(frame, table).coalesce(self._file_count(table))
-            self._lake.write(shaped, "processed", table, self._day, self._version)
+            self._lake.write(gathered, "processed", table, self._day, self._version)
         return self._read(table)
 
-    def _file_count(self, table: str) -> int:
-        sources = [name for name, target in FACT_OF.items() if target == table]
-        return files_for(sum(self._raw["tables"][name]["rows"] for name in sources))
+    def _raw_rows(self, *tables: str) -> int:
+        return sum(self._raw["tables"][name]["rows"] for name in tables or RAW)
 
     def _manifest(self) -> Manifest:
         with self._watch.measure("describe"):
             tables = self._lake.describe(
-                "processed", PROCESSED, self._day, self._version, unique=True
+                "processed", PROCESSED, self._day, self._version, FACT_OF.values()
             )
             rejected: dict[str, dict[str, int]] = {name: {} for name in RAW}
             for row in self._read("quarantine").groupBy("source", "reason").count().collect():

@@ -9,7 +9,7 @@ import json
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -18,7 +18,8 @@ from kestra_dagster.lake.jobs import layout
 from kestra_dagster.lake.jobs.catalog import Table
 from kestra_dagster.lake.jobs.checks import Manifest, judge
 
-ROWS_PER_FILE = 2_000_000
+ROWS_PER_FILE = 500_000
+"""Some 15 MB of zstd; fewer files would leave cores of a cluster idle."""
 
 
 class Refused(Exception):
@@ -77,11 +78,16 @@ class Lake:
         return self.spark.read.parquet(f"{self.root}/{prefix}")
 
     def describe(
-        self, layer: str, tables: Mapping[str, Table], day: str, version: str, unique: bool
+        self,
+        layer: str,
+        tables: Mapping[str, Table],
+        day: str,
+        version: str,
+        unique: Collection[str] = (),
     ) -> dict[str, dict[str, Any]]:
         """Return what was written of each table, measured on the files: for checks and manifest.
 
-        `unique` also counts distinct keys, which costs a shuffle.
+        Of the tables in `unique` distinct keys are counted too, which costs a shuffle.
         """
         prefixes = {name: layout.table_prefix(layer, name, day, version) for name in tables}
         frames = {name: self.read(prefix) for name, prefix in prefixes.items()}
@@ -99,7 +105,10 @@ class Lake:
         return described
 
     def _measured(
-        self, tables: Mapping[str, Table], frames: Mapping[str, DataFrame], unique: bool
+        self,
+        tables: Mapping[str, Table],
+        frames: Mapping[str, DataFrame],
+        unique: Collection[str],
     ) -> dict[str, dict[str, Any]]:
         """Count rows and keys of all tables in one query: at small sizes a query is what costs."""
         queries = []
@@ -107,7 +116,7 @@ class Lake:
             frames[name].createOrReplaceTempView(f"written_{name}")
             key = ", ".join(table.key)
             nulls = " or ".join(f"{column} is null" for column in table.key) or "false"
-            distinct = f"count(distinct {key})" if unique and key else "cast(null as bigint)"
+            distinct = f"count(distinct {key})" if name in unique else "cast(null as bigint)"
             queries.append(
                 f"select '{name}' as name, count(*) as row_count, count_if({nulls}) as null_keys,"
                 f" {distinct} as distinct_keys from written_{name}"
