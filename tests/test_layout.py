@@ -20,6 +20,7 @@ ROOMS = (
     "orchestration",
     "lake",
     "webhooks",
+    "executions",
     "api",
     "definitions",
     "cli",

@@ -69,7 +69,7 @@ def dev(port: int, host: str, flows: Path | None, webhook_port: int | None) -> N
         }
         if flows:
             environment["KESTRA_DAGSTER_FLOWS"] = str(flows.absolute())
-        command = [sys.executable, "-m", "kestra_dagster.local.dagster_dev"]
+        command = [sys.executable, "-m", "kestra_dagster.cli.dagster_dev"]
         command += ["-m", "kestra_dagster.definitions", "-h", host, "-p", str(port)]
         # At `info` the daemon says two lines a sensor and tick, every few seconds.
         command += ["--log-level", "warning"]
