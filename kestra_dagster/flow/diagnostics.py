@@ -51,6 +51,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
         "{id}: Only runnable tasks are allowed as children of a WorkingDirectory task",
     ),
     "KD034": ("warning", "`{name}` has no effect: {reason}"),
+    "KD035": ("info", "{owner} runs with a difference: {difference}"),
     # What expressions read
     "KD040": ("error", "`{name}` is not a valid template: {reason}"),
     "KD041": ("error", "`{name}` does not exist: {why}"),

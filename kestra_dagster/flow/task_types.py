@@ -36,6 +36,16 @@ class TaskSpec(BaseModel):
 
     A name that is no field of the model has no effect any more and is left out.
     """
+    ignored: ClassVar[Mapping[str, str]] = {}
+    """Property of Kestra's -> why it has no effect here; accepted, and told when a flow loads.
+
+    The reason continues the sentence "`name` has no effect: ...".
+    """
+    differences: ClassVar[Mapping[str, str]] = {}
+    """Property that does something else here -> what; told when a flow loads that has it.
+
+    What is written for the name `type` is told of every task of the type.
+    """
     branches: ClassVar[Mapping[str, BranchShape]] = {}
     """Property -> how the child tasks in it are written."""
     required_branches: ClassVar[tuple[str, ...]] = ()
@@ -61,6 +71,13 @@ class RunnableSpec(TaskSpec):
         too.
         """
         raise NotImplementedError(type(self).__name__)
+
+    def own_variables(self, context: TaskContext) -> Mapping[str, Any]:
+        """Return the variables that only the expressions of this task's own properties have.
+
+        Called before the properties are rendered, on the model as written.
+        """
+        return {}
 
 
 class ExecutableSpec(TaskSpec):

@@ -132,6 +132,8 @@ class TaskReader:
                 common[key] = item
                 if key in names.shared:
                     own[key] = item
+            elif key in spec_class.ignored:
+                self.report.add("KD034", (*path, key), name=key, reason=spec_class.ignored[key])
             elif key in spec_class.branches:
                 below[key] = item
             elif key in names.renamed:
@@ -141,8 +143,11 @@ class TaskReader:
                 own[key] = item
         if spec_class.deprecated:
             self._deprecated(spec_class, data, own, path, owner)
+        for name, told in spec_class.differences.items():
+            if data.get(name) is not None:
+                self.report.add("KD035", (*path, name), owner=owner, difference=told)
         options = self._options(common, path, owner) if common else _DEFAULT_OPTIONS
-        known = (*COMMON, *spec_class.branches)
+        known = (*COMMON, *spec_class.branches, *spec_class.ignored)
         spec = validate(spec_class, own, path, self.report, owner, known)
         branches, depends_on = self._branches(spec_class, below, path, owner)
         if spec is None or options is None or task_id is None:

@@ -16,12 +16,14 @@ from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.expressions import ExpressionError
 from kestra_dagster.flow.model import Task
 from kestra_dagster.flow.properties import RUN, dynamic_fields, has_template
+from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.encryption import encrypted
 from kestra_dagster.runtime.host import ExecutionHost
 from kestra_dagster.runtime.records import TaskRun
 from kestra_dagster.runtime.task_cache import cached
 from kestra_dagster.runtime.task_log import LogFile, RunningLog
+from kestra_dagster.runtime.variables import Overlaid
 
 if TYPE_CHECKING:
     from kestra_dagster.runtime.task_run import StepRun
@@ -42,7 +44,7 @@ class RunningTask:
         write = self._log_file.write if self._log_file else partial(at.log, run)
         self.log = RunningLog(write, task.options.log_level)
         self.storage = at.execution.storage.task(task.id, run.id)
-        self.variables = at.execution.variables(task, run)
+        self.variables: Mapping[str, Any] = at.execution.variables(task, run)
         self._at = at
         self._folder: Path | None = None
         self._given_folder = at.shared_folder
@@ -103,7 +105,7 @@ class RunningTask:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _with(self, extra: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        return {**self.variables, **extra} if extra else self.variables
+        return Overlaid(extra, self.variables) if extra else self.variables
 
 
 def rendered_spec(task: Task, context: RunningTask) -> Any:
@@ -119,6 +121,9 @@ def rendered_spec(task: Task, context: RunningTask) -> Any:
     ]
     if not names:
         return task.spec
+    own = task.spec.own_variables(context) if isinstance(task.spec, RunnableSpec) else {}
+    if own:
+        context.variables = Overlaid(own, context.variables)
     rendered = dict(task.properties)
     for name in names:
         try:

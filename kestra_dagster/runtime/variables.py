@@ -42,6 +42,29 @@ class Lazy(Mapping[str, Any]):
         return len(self._makers)
 
 
+class Overlaid(Mapping[str, Any]):
+    """A map over another one; nothing of the lower one is made before it is read."""
+
+    __slots__ = ("_lower", "_upper")
+
+    def __init__(self, upper: Mapping[str, Any], lower: Mapping[str, Any]) -> None:
+        self._upper = upper
+        self._lower = lower
+
+    def __getitem__(self, key: str) -> Any:
+        return self._upper[key] if key in self._upper else self._lower[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._upper or key in self._lower
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._upper
+        yield from (key for key in self._lower if key not in self._upper)
+
+    def __len__(self) -> int:
+        return len(self._upper.keys() | self._lower.keys())
+
+
 class Printed(Mapping[str, Any]):
     """A map that prints as in Kestra 0.21, with what later versions have in it as well."""
 

@@ -7,81 +7,23 @@ import importlib.metadata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from types import FunctionType
 
 from kestra_dagster.errors import TerminalError
 from kestra_dagster.flow.dialects import canonical
 from kestra_dagster.flow.flowables import FLOWABLES
 from kestra_dagster.flow.task_types import TaskSpec
+from kestra_dagster.tasks.families import targets
 
 ENTRY_POINT_GROUP = "kestra_dagster.tasks"
 
 Target = str | type[TaskSpec]
-"""A spec class, or `module:Class` to import on first use."""
+"""A spec class, or `module:Class` to import on first use.
 
-_CORE = {
-    "debug.Echo": "debug:Echo",
-    "debug.Return": "debug:Return",
-    "execution.Assert": "execution:Assert",
-    "execution.Count": "executions:Count",
-    "execution.Exit": "execution:Exit",
-    "execution.Fail": "execution:Fail",
-    "execution.Labels": "execution:Labels",
-    "execution.PurgeExecutions": "executions:PurgeExecutions",
-    "execution.Resume": "executions:Resume",
-    "execution.SetVariables": "execution:SetVariables",
-    "execution.UnsetVariables": "execution:UnsetVariables",
-    "flow.Sleep": "sleep:Sleep",
-    "http.Download": "http:Download",
-    "http.Request": "http:Request",
-    "kv.Delete": "kv:Delete",
-    "kv.Get": "kv:Get",
-    "kv.GetKeys": "kv:GetKeys",
-    "kv.PurgeKV": "kv:PurgeKV",
-    "kv.Set": "kv:Set",
-    "log.Fetch": "log:Fetch",
-    "log.Log": "log:Log",
-    "log.PurgeLogs": "log:PurgeLogs",
-    "metric.Publish": "output:Publish",
-    "namespace.DeleteFiles": "namespace:DeleteFiles",
-    "namespace.DownloadFiles": "namespace:DownloadFiles",
-    "namespace.UploadFiles": "namespace:UploadFiles",
-    "output.OutputValues": "output:OutputValues",
-    "state.Delete": "state:Delete",
-    "state.Get": "state:Get",
-    "state.Set": "state:Set",
-    "storage.Concat": "storage:Concat",
-    "storage.DeduplicateItems": "storage_items:DeduplicateItems",
-    "storage.Delete": "storage:Delete",
-    "storage.FilterItems": "storage_items:FilterItems",
-    "storage.LocalFiles": "storage:LocalFiles",
-    "storage.PurgeCurrentExecutionFiles": "storage:PurgeCurrentExecutionFiles",
-    "storage.Reverse": "storage:Reverse",
-    "storage.Size": "storage:Size",
-    "storage.Split": "storage_split:Split",
-    "storage.Write": "storage:Write",
-    "templating.TemplatedTask": "templating:TemplatedTask",
-    "trigger.Toggle": "executions:Toggle",
-}
-_AWS = {
-    "emr.CreateCluster": "aws_emr:CreateClusterAndSubmitSteps",
-    "emr.CreateClusterAndSubmitSteps": "aws_emr:CreateClusterAndSubmitSteps",
-    "emr.DeleteCluster": "aws_emr:DeleteCluster",
-    "emr.SubmitSteps": "aws_emr:SubmitSteps",
-    "s3.Copy": "aws_s3_objects:Copy",
-    "s3.CreateBucket": "aws_s3_objects:CreateBucket",
-    "s3.Delete": "aws_s3_objects:Delete",
-    "s3.DeleteList": "aws_s3_objects:DeleteList",
-    "s3.Download": "aws_s3_download:Download",
-    "s3.Downloads": "aws_s3_download:Downloads",
-    "s3.List": "aws_s3_download:List",
-    "s3.Upload": "aws_s3_upload:Upload",
-}
+In place of the class, `module:function` names what makes it: `function(type name)`.
+"""
 
-BUILT_IN: Mapping[str, Target] = {
-    f"io.kestra.plugin.{family}.{name}": f"kestra_dagster.tasks.{target}"
-    for family, table in (("core", _CORE), ("aws", _AWS))
-    for name, target in table.items()
-}
+BUILT_IN: Mapping[str, Target] = dict(targets())
 
 
 class PluginError(TerminalError):
@@ -215,6 +157,8 @@ def _resolve(target: Target, type_name: str, distribution: str) -> type[TaskSpec
     where = f"task type `{type_name}` of package `{distribution}`"
     try:
         found = getattr(importlib.import_module(module), name)
+        if isinstance(found, FunctionType):
+            found = found(type_name)
     except (ImportError, AttributeError) as error:
         raise PluginError(f"{where} cannot be loaded from `{target}`: {error}") from error
     if not (isinstance(found, type) and issubclass(found, TaskSpec)):

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 
+from kestra_dagster.flow.loader import load_flow
 from kestra_dagster.flow.model import Mark, TaskOptions
+from kestra_dagster.flow.properties import Dynamic, Text
+from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.flow.tasks import type_hint
 
 RETURN = "io.kestra.plugin.core.debug.Return"
@@ -330,3 +335,19 @@ def test_type_hints_look_at_the_class_not_only_at_the_package():
     known = ["io.kestra.plugin.core.http.Request", "io.kestra.plugin.core.kv.Get"]
     assert type_hint("io.kestra.plugin.core.http.Requst", known).endswith("http.Request`?")
     assert type_hint("io.kestra.plugin.core.kv.Explode", known).endswith("has: Get")
+
+
+class _Quiet(RunnableSpec):
+    ignored: ClassVar[Mapping[str, str]] = {"color": "there are no colors here"}
+    differences: ClassVar[Mapping[str, str]] = {"message": "it is whispered"}
+    message: Dynamic[Text]
+
+
+def test_what_has_no_effect_and_what_differs_is_told(table):
+    text = flow_of("- {id: a, type: x.Quiet, message: hi, color: red}")
+    loaded = load_flow(text, type(table)({**table.specs, "x.Quiet": _Quiet}))
+    assert loaded.flow is not None
+    assert [(found.code, found.severity, found.message) for found in loaded.diagnostics] == [
+        ("KD035", "info", "the task `a` runs with a difference: it is whispered"),
+        ("KD034", "warning", "`color` has no effect: there are no colors here"),
+    ]

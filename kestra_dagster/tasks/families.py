@@ -1,0 +1,58 @@
+"""Which module of this room holds which of Kestra's task types: a new type is a name in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+PREFIX = "io.kestra.plugin."
+
+_ROWS: Mapping[str, str] = {
+    "debug": "core.debug.Echo core.debug.Return",
+    "execution": (
+        "core.execution.Assert core.execution.Exit core.execution.Fail core.execution.Labels "
+        "core.execution.SetVariables core.execution.UnsetVariables"
+    ),
+    "executions": (
+        "core.execution.Count core.execution.PurgeExecutions core.execution.Resume "
+        "core.trigger.Toggle"
+    ),
+    "http": "core.http.Download core.http.Request",
+    "kv": "core.kv.Delete core.kv.Get core.kv.GetKeys core.kv.PurgeKV core.kv.Set",
+    "log": "core.log.Fetch core.log.Log core.log.PurgeLogs",
+    "namespace": (
+        "core.namespace.DeleteFiles core.namespace.DownloadFiles core.namespace.UploadFiles"
+    ),
+    "output": "core.metric.Publish core.output.OutputValues",
+    "sleep": "core.flow.Sleep",
+    "state": "core.state.Delete core.state.Get core.state.Set",
+    "storage": (
+        "core.storage.Concat core.storage.Delete core.storage.LocalFiles "
+        "core.storage.PurgeCurrentExecutionFiles core.storage.Reverse core.storage.Size "
+        "core.storage.Write"
+    ),
+    "storage_items": "core.storage.DeduplicateItems core.storage.FilterItems",
+    "storage_split": "core.storage.Split",
+    "templating": "core.templating.TemplatedTask",
+    "aws_emr": (
+        "aws.emr.CreateCluster=CreateClusterAndSubmitSteps aws.emr.CreateClusterAndSubmitSteps "
+        "aws.emr.DeleteCluster aws.emr.SubmitSteps"
+    ),
+    "aws_s3_download": "aws.s3.Download aws.s3.Downloads aws.s3.List",
+    "aws_s3_objects": "aws.s3.Copy aws.s3.CreateBucket aws.s3.Delete aws.s3.DeleteList",
+    "aws_s3_upload": "aws.s3.Upload",
+}
+"""Module -> type names without their prefix; the class is named like the last part, or after `=`.
+
+A key `module:function` is for families whose types differ by a table: `function(type name)` makes
+the class of each.
+"""
+
+
+def targets() -> Iterator[tuple[str, str]]:
+    """Yield each type name with the `module:attribute` behind it."""
+    for place, names in _ROWS.items():
+        module, _, function = place.partition(":")
+        for entry in names.split():
+            name, _, kind = entry.partition("=")
+            attribute = function or kind or name.rpartition(".")[2]
+            yield f"{PREFIX}{name}", f"kestra_dagster.tasks.{module}:{attribute}"
