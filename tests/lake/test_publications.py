@@ -106,7 +106,7 @@ def test_what_a_run_is_still_writing_or_checking_is_left_alone_for_a_day(bucket:
     write(bucket, day, "good")
     publish(bucket, "raw", day, "good", NOW)
     assert versions(bucket, day) == {"writing", "checking", "good"}
-    later = NOW + ABANDONED_AFTER + timedelta(minutes=10)
+    later = datetime.now(timezone.utc) + ABANDONED_AFTER + timedelta(minutes=10)
     assert sweep(bucket, "raw", day, later) == ["checking", "writing"]
     assert versions(bucket, day) == {"good"}
 
