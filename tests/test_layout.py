@@ -22,6 +22,7 @@ ROOMS = (
     "webhooks",
     "executions",
     "api",
+    "migration",
     "definitions",
     "cli",
 )

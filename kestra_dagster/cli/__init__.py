@@ -10,6 +10,7 @@ from kestra_dagster.cli.backfill import backfill
 from kestra_dagster.cli.check import check, list_flows
 from kestra_dagster.cli.demo import demo
 from kestra_dagster.cli.dev import dev
+from kestra_dagster.cli.import_flows import import_
 from kestra_dagster.cli.life import kill, replay, restart, resume
 from kestra_dagster.cli.render import render
 from kestra_dagster.cli.run import run
@@ -35,6 +36,7 @@ COMMANDS = (
     kill,
     render,
     check,
+    import_,
     list_flows,
     dev,
     demo,

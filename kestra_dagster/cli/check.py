@@ -11,46 +11,91 @@ import click
 from kestra_dagster.cli.values import to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kestra_dagster.flow.diagnostics import Diagnostic
     from kestra_dagster.flow.input_types import Input
-    from kestra_dagster.flow.model import Flow, Source
+    from kestra_dagster.flow.model import Flow
+    from kestra_dagster.migration.report import MigrationReport
 
 
-@click.command(short_help="Find mistakes in flow files.")
+@click.command(short_help="Say what of a folder of flows runs here, and find mistakes.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as a JSON list.")
-def check(paths: tuple[Path, ...], as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report to one HTML file, to pass on.",
+)
+@click.option("--details", is_flag=True, help="Show every finding with its place in the file.")
+def check(paths: tuple[Path, ...], as_json: bool, html: Path | None, details: bool) -> None:
     """Check flow files, and all flow files in folders, without running them.
 
-    Exit code 0 if no error was found (there may be warnings), 2 if any was.
+    Of a folder it tells per flow whether it runs as it is, with differences, or not, and why.
+
+    Exit code 0 if no error was found (there may be warnings), 2 if any was: a mistake in a flow, or
+    something in it that is not supported.
     """
-    import kestra_dagster as kd
     from kestra_dagster.flow.diagnostics import has_errors
+    from kestra_dagster.migration.report import migration_report
+    from kestra_dagster.tasks.registry import default_registry
 
-    count = sum(_count(path) for path in paths)
-    found = [finding for path in paths for finding in kd.check(path)]
+    for path in paths:
+        _refuse_without_flows(path)
+    report = migration_report(paths, default_registry())
+    if html:
+        from kestra_dagster.migration.page import page
+
+        html.write_text(page(report), encoding="utf-8")
     if as_json:
-        click.echo(to_json([finding.to_dict() for finding in found], indent=2))
+        click.echo(to_json(report.to_dict(), indent=2))
     else:
-        files = "1 file" if count == 1 else f"{count} files"
-        click.echo(_report(found) if found else f"No problems found in {files}.")
-    sys.exit(2 if has_errors(found) else 0)
+        alone = len(report.flows) == 1 and not paths[0].is_dir()
+        _print(report, details=details or alone, table=not alone)
+        if html:
+            click.echo(f"\nThe report is in {html}.")
+    sys.exit(2 if has_errors(report.diagnostics) else 0)
 
 
-def _count(path: Path) -> int:
-    """Return how many flow files are to be checked; a folder without any is a wrong folder."""
+def _refuse_without_flows(path: Path) -> None:
+    """Refuse a folder without flow files: it is a wrong folder."""
     from kestra_dagster.flow.loader import flow_files
 
-    count = sum(1 for _ in flow_files(path)) if path.is_dir() else 1
-    if not count:
+    if path.is_dir() and not any(True for _ in flow_files(path)):
         raise click.UsageError(f"there are no flow files (*.yml, *.yaml) in `{path}`")
-    return count
 
 
-def _report(found: list[Diagnostic]) -> str:
+def _print(report: MigrationReport, *, details: bool, table: bool) -> None:
+    """Print the findings, all or those that are mistakes, and the table of flows."""
+    from kestra_dagster.migration import terminal
+
+    told = [
+        remark.found
+        for flow in report.flows
+        for remark in flow.remarks
+        if details or (remark.kind == "mistake" and remark.found.severity == "error")
+    ]
+    if told:
+        click.echo(_findings(told, report))
+    elif not table:
+        click.echo("No problems found in 1 file.")
+    if table:
+        if told:
+            click.echo()
+        click.echo(terminal.table(report, _style))
+        click.echo(f"\n{terminal.summary(report, _style)}")
+        untold = len(report.diagnostics) - len(told)
+        if untold:
+            click.echo("\n`--details` shows every finding with its place in the file.")
+
+
+def _style(text: str, color: str) -> str:
+    return click.style(text, fg=color)
+
+
+def _findings(found: Sequence[Diagnostic], report: MigrationReport) -> str:
     from kestra_dagster.flow.diagnostics import format_diagnostics
 
-    sources = [_source(file) for file in dict.fromkeys(finding.file for finding in found)]
     counts = {
         severity: sum(finding.severity == severity for finding in found)
         for severity in ("error", "warning", "info")
@@ -60,17 +105,7 @@ def _report(found: list[Diagnostic]) -> str:
         for severity, count in counts.items()
         if count
     )
-    return f"{format_diagnostics(found, sources)}\n\n{total}"
-
-
-def _source(file: str) -> Source:
-    from kestra_dagster.flow.model import Source
-
-    try:
-        text = Path(file).read_text(encoding="utf-8-sig", errors="replace")
-    except OSError:
-        text = ""
-    return Source(file, text, {})
+    return f"{format_diagnostics(found, report.sources)}\n\n{total}"
 
 
 @click.command("list", short_help="List the flows of a folder.")

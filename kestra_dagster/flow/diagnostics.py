@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from kestra_dagster.errors import TerminalError
@@ -29,10 +29,10 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     "KD013": ("error", "{what} id `{id}` is not allowed: {reason}"),
     "KD014": ("error", "Duplicate {what} id with name [{id}]; the first is on line {line}"),
     "KD015": ("error", "Invalid type: {type} is not a known {what} type"),
-    "KD016": ("error", "the {what} type {type} is not supported yet"),
+    "KD016": ("error", "the {what} type {type} is not supported: the flow is there but cannot run"),
     "KD017": ("error", "{owner} needs the property `type`"),
     "KD018": ("warning", "`{name}` is deprecated in {owner}"),
-    "KD019": ("warning", "the {what} type {type} is not supported yet: the flow loads without it"),
+    "KD019": ("warning", "the {what} type {type} is not supported: the flow loads without it"),
     "KD020": ("info", "`{name}` is a function of Kestra's Enterprise Edition and has no effect"),
     "KD021": ("error", "`{name}` of {owner} must not be empty"),
     "KD022": ("error", "{owner} has to be a map of properties, but this is {found}"),
@@ -41,6 +41,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
         "System labels can only be set by Kestra itself, offending label: {key}={value}.",
     ),
     "KD024": ("error", "the flow `{namespace}.{id}` is already defined in {first}"),
+    "KD026": ("error", "{unknown} that is supported: the flow is there but cannot run"),
     "KD025": ("error", "its job would be named `{name}`, like that of the flow in {first}"),
     # How the parts fit
     "KD030": ("error", "`{id}` depends on `{other}`, which is not {where}"),
@@ -80,6 +81,10 @@ FAILS_WHEN_RENDERED = frozenset(code for code in CODES if "KD040" <= code <= "KD
 """Findings about expressions. They leave a flow its chance: Kestra takes such a flow too, and it
 fails only where the expression is rendered."""
 
+UNSUPPORTED = frozenset({"KD016", "KD019", "KD026"})
+"""Findings about what Kestra has and this engine lacks. The flow is there; see unsupported.py."""
+_SURVIVED = FAILS_WHEN_RENDERED | UNSUPPORTED
+
 _SNIPPET_WIDTH = 100
 _SHOWN_NAMES = 12
 
@@ -95,6 +100,8 @@ class Diagnostic:
     severity: Severity
     message: str
     hint: str | None = None
+    about: str | None = None
+    """The type that it is about, or `type: property`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as plain data for JSON."""
@@ -138,6 +145,7 @@ class Report:
                 severity or usual,
                 template.format_map(values),
                 hint,
+                str(values["type"]) if "type" in values else None,
             )
         )
 
@@ -161,9 +169,16 @@ class Report:
 def has_errors(diagnostics: Iterable[Diagnostic], *, fatal: bool = False) -> bool:
     """Say whether any of the findings is an error; with `fatal`, one that forbids the flow."""
     return any(
-        found.severity == "error" and not (fatal and found.code in FAILS_WHEN_RENDERED)
+        found.severity == "error" and not (fatal and found.code in _SURVIVED)
         for found in diagnostics
     )
+
+
+def lacking(unknown: Diagnostic, type_name: str) -> Diagnostic:
+    """Return what an unknown property is where Kestra may well know it: not supported."""
+    message = CODES["KD026"][1].format(unknown=unknown.message)
+    name = unknown.message.rpartition(" has no property ")[2].strip("`")
+    return replace(unknown, code="KD026", message=message, about=f"{type_name}: {name}")
 
 
 def instead(

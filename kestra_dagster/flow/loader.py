@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kestra_dagster.flow import checks
 from kestra_dagster.flow.defaults import apply_defaults, read_defaults
-from kestra_dagster.flow.diagnostics import Diagnostic, FlowInvalid, Report
+from kestra_dagster.flow.diagnostics import UNSUPPORTED, Diagnostic, FlowInvalid, Report
 from kestra_dagster.flow.flow import (
     ELSEWHERE,
     ENTERPRISE,
@@ -60,8 +60,13 @@ class LoadedFolder:
     sources: tuple[Source, ...]
 
 
-def load_flow(path_or_text: Path | str, types: TaskTypes, *, file: str | None = None) -> Loaded:
-    """Load one flow: a Path is read, a str is the YAML itself; `file` is the name in messages."""
+def load_flow(
+    path_or_text: Path | str, types: TaskTypes, *, file: str | None = None, strict: bool = False
+) -> Loaded:
+    """Load one flow: a Path is read, a str is the YAML itself; `file` is the name in messages.
+
+    With `strict`, a flow with something unsupported in it is none.
+    """
     if isinstance(path_or_text, Path):
         name = file or str(path_or_text)
         try:
@@ -74,15 +79,16 @@ def load_flow(path_or_text: Path | str, types: TaskTypes, *, file: str | None = 
         name, text = file or "flow.yaml", path_or_text
     document, report = read_document(text, name)
     flow = _read_flow(document.data, types, report) if document.data is not None else None
-    return Loaded(None if report.failed else flow, report.sorted(), document.source)
+    lacking = strict and any(found.code in UNSUPPORTED for found in report.found)
+    return Loaded(None if report.failed or lacking else flow, report.sorted(), document.source)
 
 
-def load_folder(path: Path, types: TaskTypes) -> LoadedFolder:
+def load_folder(path: Path, types: TaskTypes, *, strict: bool = False) -> LoadedFolder:
     """Load all `*.yml` and `*.yaml` below a folder, in the order of their names.
 
     Of flows with one namespace and id none is returned, since it is open which one is meant.
     """
-    loaded = [load_flow(file, types) for file in sorted(flow_files(path))]
+    loaded = [load_flow(file, types, strict=strict) for file in sorted(flow_files(path))]
     by_name: dict[tuple[str, str], list[Flow]] = {}
     for flow in filter(None, (one.flow for one in loaded)):
         by_name.setdefault((flow.namespace, flow.id), []).append(flow)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from kestra_dagster.flow.diagnostics import Report
+from kestra_dagster.flow.diagnostics import Report, lacking
 from kestra_dagster.flow.dialects import PROPERTY_ALIASES
 from kestra_dagster.flow.model import LogLevel, SourcePath, Task, TaskCache, TaskOptions
 from kestra_dagster.flow.parts import Part
@@ -17,7 +17,7 @@ from kestra_dagster.flow.properties import Duration, Dynamic, Text, scalar_text
 from kestra_dagster.flow.reader import value_mark
 from kestra_dagster.flow.retries import AnyRetry
 from kestra_dagster.flow.task_types import TaskSpec, TaskTypes
-from kestra_dagster.flow.unsupported import is_known_to_kestra
+from kestra_dagster.flow.unsupported import Unsupported, is_known_to_kestra, may_be_a_plugin
 from kestra_dagster.flow.validation import (
     check_list,
     check_map,
@@ -118,8 +118,10 @@ class TaskReader:
         type_name = self.types.canonical(written)
         spec_class = self.types.spec(type_name)
         if spec_class is None:
-            self._unknown_type(type_name, (*path, "type"), written)
-            return None
+            disabled = data.get("disabled") is True
+            if not self._unknown_type(type_name, (*path, "type"), written, disabled):
+                return None
+            return self._unsupported(data, type_name, written, path, owner)
 
         common: dict[str, Any] = {}
         own: dict[str, Any] = {}
@@ -148,7 +150,9 @@ class TaskReader:
                 self.report.add("KD035", (*path, name), owner=owner, difference=told)
         options = self._options(common, path, owner) if common else _DEFAULT_OPTIONS
         known = (*COMMON, *spec_class.branches, *spec_class.ignored)
-        spec = validate(spec_class, own, path, self.report, owner, known)
+        spec, lacks = read_spec(spec_class, type_name, own, path, self.report, owner, known)
+        if lacks:
+            spec = Unsupported(lacks=lacks)
         branches, depends_on = self._branches(spec_class, below, path, owner)
         if spec is None or options is None or task_id is None:
             return None
@@ -163,6 +167,27 @@ class TaskReader:
             mark=self.report.source.mark(path),
             branches=branches,
             depends_on=depends_on,
+        )
+
+    def _unsupported(
+        self, data: Mapping[str, Any], type_name: str, written: str, path: SourcePath, owner: str
+    ) -> Task | None:
+        """Keep a task in its flow whose type is not known."""
+        given = {key: item for key, item in data.items() if item is not None}
+        common = {key: item for key, item in given.items() if key in COMMON - {"id", "type"}}
+        options = self._options(common, path, owner) if common else _DEFAULT_OPTIONS
+        task_id = scalar_text(data.get("id"))
+        if options is None or not isinstance(task_id, str) or not TASK_ID.match(task_id):
+            return None
+        return Task(
+            id=task_id,
+            type=type_name,
+            written_type=written,
+            spec=Unsupported(lacks=f"its type {type_name}"),
+            properties={key: item for key, item in given.items() if key not in COMMON},
+            options=options,
+            path=path,
+            mark=self.report.source.mark(path),
         )
 
     def _id(self, data: Mapping[str, Any], path: SourcePath) -> str | None:
@@ -186,13 +211,20 @@ class TaskReader:
             self.ids[task_id] = place
         return task_id
 
-    def _unknown_type(self, name: str, path: SourcePath, written: str | None = None) -> None:
+    def _unknown_type(
+        self, name: str, path: SourcePath, written: str | None = None, disabled: bool = False
+    ) -> bool:
+        """Report a type that is not known; say whether it is one of a plugin, or of Kestra."""
         at = value_mark(self.report.source, path)
-        if is_known_to_kestra(name):
-            self.report.add("KD016", path, at=at, what="task", type=name)
-            return
         hint = type_hint(name, self.types.names())
-        self.report.add("KD015", path, at=at, what="task", type=written or name, hint=hint)
+        real = is_known_to_kestra(name) or (written is not None and may_be_a_plugin(name))
+        if real:
+            severity = "warning" if disabled else None
+            found = {"what": "task", "type": written or name}
+            self.report.add("KD016", path, at=at, hint=hint, severity=severity, **found)
+        else:
+            self.report.add("KD015", path, at=at, what="task", type=written or name, hint=hint)
+        return real
 
     def _options(self, common: dict[str, Any], path: SourcePath, owner: str) -> TaskOptions | None:
         found = validate(_Options, common, path, self.report, owner)
@@ -284,6 +316,30 @@ class TaskReader:
         return tuple(tasks)
 
 
+def read_spec(
+    spec_class: type[TaskSpec],
+    type_name: str,
+    own: Mapping[str, Any],
+    path: SourcePath,
+    report: Report,
+    owner: str,
+    known: Iterable[str],
+) -> tuple[TaskSpec | None, str]:
+    """Validate the properties of a type's own, with every problem reported.
+
+    Where nothing is wrong but a property that a plugin of ours lacks, the second value says so.
+    """
+    said = len(report.found)
+    spec = validate(spec_class, own, path, report, owner, known)
+    found = report.found[said:]
+    unknown = [one for one in found if one.code == "KD011"]
+    if spec is not None or len(unknown) != len(found) or not may_be_a_plugin(type_name):
+        return spec, ""
+    report.found[said:] = [lacking(one, type_name) for one in unknown]
+    names = ", ".join(f"`{(one.about or '').partition(': ')[2]}`" for one in report.found[said:])
+    return None, f"{names} of {type_name}"
+
+
 def report_enterprise(data: Mapping[str, Any], path: SourcePath, report: Report) -> None:
     """Say which of the properties only mean something to Kestra's Enterprise Edition."""
     for name in ENTERPRISE:
@@ -293,7 +349,11 @@ def report_enterprise(data: Mapping[str, Any], path: SourcePath, report: Report)
 
 def type_hint(name: str, known: Iterable[str]) -> str:
     """Say what could be meant by a type name that is not known."""
-    names = list(known)
+    return _type_hint(name, tuple(known))
+
+
+@functools.lru_cache(maxsize=1024)
+def _type_hint(name: str, names: tuple[str, ...]) -> str:
     near = max(names, key=lambda other: _likeness(name, other), default="")
     if near and _likeness(name, near) > 0:
         return f"did you mean `{near}`?"

@@ -25,10 +25,11 @@ from kestra_dagster.flow.tasks import (
     TASK_ID,
     WorkerGroup,
     WorkerSelector,
+    read_spec,
     report_enterprise,
     type_hint,
 )
-from kestra_dagster.flow.unsupported import is_known_to_kestra
+from kestra_dagster.flow.unsupported import is_known_to_kestra, may_be_a_plugin
 from kestra_dagster.flow.validation import check_list, check_map, validate
 from kestra_dagster.flow.windows import ExecutionWhere, FlowWindow, TimeWindow
 
@@ -258,12 +259,12 @@ def _read(
     place = (*path, "type")
     model = TRIGGERS.get(type_name)
     polling = types.polling(type_name)
+    lacks = ""
     if model is None and polling is not None:
         model = PollingTrigger
     if model is None:
         at = value_mark(report.source, place)
-        plugin = type_name.startswith("io.kestra.plugin.") and not type_name.startswith(CORE)
-        if plugin and type_name.endswith("Trigger"):
+        if may_be_a_plugin(type_name):
             model = PollingTrigger
         if model or (is_known_to_kestra(type_name) and ".trigger." in type_name):
             report.add("KD019", place, at=at, what="trigger", type=written)
@@ -282,9 +283,10 @@ def _read(
     polls = None
     if polling is not None:
         polled = polled_properties(own)
-        polls = validate(polling, polled, path, report, owner, ("id", "type", *_of_all_triggers()))
+        known = ("id", "type", *_of_all_triggers())
+        polls, lacks = read_spec(polling, type_name, polled, path, report, owner, known)
     report_enterprise(own, path, report)
-    if spec is None or trigger_id is None or (polling is not None and polls is None):
+    if spec is None or trigger_id is None or (polling is not None and polls is None and not lacks):
         return None
     mark = report.source.mark(path)
     return Trigger(trigger_id, type_name, written, spec, spec.disabled, own, path, mark, polls)

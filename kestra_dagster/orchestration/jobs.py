@@ -13,6 +13,7 @@ from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.properties import has_template
 from kestra_dagster.flow.task_types import TaskTypes
+from kestra_dagster.flow.unsupported import missing
 from kestra_dagster.orchestration.graphs import build_graph
 from kestra_dagster.orchestration.input_config import input_fields
 from kestra_dagster.orchestration.names import job_name
@@ -85,11 +86,13 @@ def _source(flow: Flow) -> dg.MarkdownMetadataValue:
 
 
 def _metadata(flow: Flow) -> dict[str, Any]:
+    lacks = missing(flow)
     return {
         "namespace": flow.namespace,
         "flow": flow.id,
         "revision": flow.revision,
         "file": flow.source.file,
         "source": _source(flow),
+        **({"not supported": "\n".join(lacks)} if lacks else {}),
         **({"labels": dg.MetadataValue.json(dict(flow.labels))} if flow.labels else {}),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,18 +12,21 @@ import dagster as dg
 from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.diagnostics import (
     FAILS_WHEN_RENDERED,
+    UNSUPPORTED,
     Diagnostic,
     format_diagnostics,
 )
 from kestra_dagster.flow.loader import LoadedFolder, load_folder
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
+from kestra_dagster.flow.unsupported import policy
 from kestra_dagster.orchestration.jobs import build_job
 from kestra_dagster.orchestration.names import distinct
 from kestra_dagster.tasks.registry import default_registry
 
 FLOWS_VARIABLE = "KESTRA_DAGSTER_FLOWS"
 DEPRECATED = "KD018"
+_MOST_LINES = 20
 
 
 def flows_folder() -> Path:
@@ -42,7 +46,7 @@ def flow_definitions(
 ) -> dg.Definitions:
     """Return jobs, schedules and sensors for all flows of a folder; diagnostics are logged."""
     types = types or default_registry()
-    loaded = load_folder(folder, types)
+    loaded = load_folder(folder, types, strict=policy() == "strict")
     flows, clashes = distinct(loaded.flows, name_template)
     listening = [flow for flow in flows if flow.triggers]
     triggers = _wrong_triggers(listening, flows) if listening else ()
@@ -77,7 +81,8 @@ def report(diagnostics: Sequence[Diagnostic], loaded: LoadedFolder) -> None:
     """
     log = dg.get_dagster_logger("kestra_dagster")
     of_expressions = [found for found in diagnostics if found.code in FAILS_WHEN_RENDERED]
-    others = [found for found in diagnostics if found.code not in FAILS_WHEN_RENDERED]
+    lacking = [found for found in diagnostics if found.code in UNSUPPORTED]
+    others = [found for found in diagnostics if found.code not in FAILS_WHEN_RENDERED | UNSUPPORTED]
     errors = [found for found in others if found.severity == "error"]
     warnings = [found for found in others if found.severity == "warning"]
     warnings = [found for found in warnings if found.code != DEPRECATED]
@@ -86,6 +91,8 @@ def report(diagnostics: Sequence[Diagnostic], loaded: LoadedFolder) -> None:
             "expressions that fail, or may fail, once they are rendered:\n%s",
             format_diagnostics(of_expressions, loaded.sources),
         )
+    if lacking:
+        _report_lacking(lacking, log)
     if warnings:
         log.warning(
             "not everything in the flows has an effect:\n%s",
@@ -99,3 +106,14 @@ def report(diagnostics: Sequence[Diagnostic], loaded: LoadedFolder) -> None:
             files,
             format_diagnostics(errors, loaded.sources),
         )
+
+
+def _report_lacking(lacking: Sequence[Diagnostic], log: logging.Logger) -> None:
+    """Say in a line each what is not supported; hundreds of flows may lack the same."""
+    lines = [f"{found.file}:{found.line}: {found.message}" for found in lacking[:_MOST_LINES]]
+    if len(lacking) > _MOST_LINES:
+        lines.append(f"and {len(lacking) - _MOST_LINES} more")
+    log.warning(
+        "not supported in the flows (`kestra-dagster check` on the folder tells all):\n%s",
+        "\n".join(lines),
+    )

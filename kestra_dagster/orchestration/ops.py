@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from kestra_dagster.executor import Slot, slots_tag
+from kestra_dagster.flow.unsupported import Unsupported
 from kestra_dagster.plan.model import Step
 
 RESOURCE = "kestra"
@@ -28,6 +29,9 @@ def build_op(step: Step, name: str, inputs: list[str]) -> dg.OpDefinition:
     tags: dict[str, str] = {}
     if task is not None:
         description = task.options.description or description
+        if isinstance(task.spec, Unsupported):
+            about = f"\n\n{description}" if description else ""
+            description = f"Cannot run: {task.spec.lacks} is not supported.{about}"
         tags["kestra/type"] = task.written_type
     if step.slots:
         slots = [Slot(slot.group, slot.member, slot.limit) for slot in step.slots]

@@ -9,6 +9,7 @@ from typing import Any
 from kestra_dagster import expressions
 from kestra_dagster.errors import KestraDagsterError, TerminalError
 from kestra_dagster.flow.model import Check, Flow
+from kestra_dagster.flow.unsupported import POLICY_VARIABLE, missing, policy
 from kestra_dagster.runtime.host import BareHost
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.variables import flow_variables
@@ -17,7 +18,7 @@ _STRICTEST_FIRST = ("BLOCK_EXECUTION", "FAIL_EXECUTION", "CREATE_EXECUTION")
 
 
 class NotStarted(TerminalError):
-    """The flow refuses to start: it is disabled, or one of its checks does not hold."""
+    """The flow does not start: it is disabled, lacks something, or a check does not hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +30,20 @@ class Verdict:
 
 
 def look_at_checks(flow: Flow, inputs: Mapping[str, Any], masker: Masker) -> Verdict:
-    """Evaluate the checks; raise NotStarted where the strictest blocks, or the flow is disabled."""
+    """Evaluate the checks; raise NotStarted where the strictest blocks, or the flow cannot start.
+
+    It cannot when it is disabled, or when something in it is not supported.
+    """
     if flow.disabled:
         raise NotStarted(f"the flow `{flow.namespace}.{flow.id}` is disabled")
+    lacks = missing(flow) if policy() != "run" else ()
+    if lacks:
+        raise NotStarted(
+            f"cannot start `{flow.id}`: not everything in it is supported:\n  "
+            + "\n  ".join(lacks)
+            + f"\n  hint: with {POLICY_VARIABLE}=run it starts, and fails where it comes to such a "
+            "task"
+        )
     host = BareHost(masker)
     variables = {
         **flow_variables(flow),

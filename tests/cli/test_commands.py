@@ -146,7 +146,8 @@ def test_check_says_where_and_what(flows: Path) -> None:
     assert "bad.yaml:11:" in result.output
     assert "Return" in result.output
     assert "1 error" in result.output
-    found = json.loads(invoke("check", str(flows), "--json").stdout)
+    report = json.loads(invoke("check", str(flows), "--json").stdout)
+    found = [remark for flow in report["flows"] for remark in flow["remarks"]]
     assert [(one["line"], one["severity"]) for one in found] == [(11, "error")]
 
 

@@ -63,6 +63,7 @@ def test_to_dict_is_json():
         "severity": "error",
         "message": "the key `id` is written twice in this map; the first is on line 1",
         "hint": "keep one",
+        "about": None,
     }
 
 

@@ -698,7 +698,7 @@ def test_a_file_with_other_errors_is_checked_too():
     text = flow_of(
         """
         - id: a
-          type: io.kestra.plugin.unheard.Of
+          type: io.kestra.plugin.core.unheard.Of
           tasks: [{id: inner, type: Return}]
         - {id: b, type: Return, format: "{{ outputs.a.x }}{{ outputs.inner.x }}{{ outputs.«no }}"}
         """

@@ -11,6 +11,7 @@ from kestra_dagster.flow.model import Mark, TaskOptions
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.flow.tasks import type_hint
+from kestra_dagster.flow.unsupported import Unsupported
 
 RETURN = "io.kestra.plugin.core.debug.Return"
 LOG = "io.kestra.plugin.core.log.Log"
@@ -211,13 +212,6 @@ def test_branches_of_every_shape(load):
             "is `kye` meant?",
         ),
         (
-            "- id: a\n  type: io.kestra.plugin.core.kv.Set",
-            "KD016",
-            (5, 11),
-            "not supported yet",
-            None,
-        ),
-        (
             "- id: a\n  type: io.kestra.plugin.core.debug.Retrun",
             "KD015",
             (5, 11),
@@ -230,13 +224,6 @@ def test_branches_of_every_shape(load):
             (5, 11),
             "flow.Log",
             f"did you mean `{LOG}`?",
-        ),
-        (
-            "- id: a\n  type: com.acme.Frobnicate",
-            "KD015",
-            (5, 11),
-            "com.acme",
-            "entry point",
         ),
         (
             f"- id: a\n  type: {FLOW}Dag\n  tasks: [{{id: b, type: {RETURN}}}]",
@@ -263,6 +250,26 @@ def test_what_is_wrong_is_said_at_its_place(load, task, code, place, says, hint)
     assert hint is None or hint in (found.hint or "")
     assert "pydantic" not in found.message
     assert "Input should" not in found.message
+
+
+@pytest.mark.parametrize(
+    ("type_name", "hint"),
+    [
+        ("io.kestra.plugin.core.kv.Set", None),
+        ("com.acme.Frobnicate", "entry point"),
+        ("io.kestra.plugin.missing.Send", "entry point"),
+    ],
+)
+def test_a_type_that_is_not_supported_leaves_its_flow_there(load, table, type_name, hint):
+    loaded = load(flow_of(f"- id: a\n  type: {type_name}\n  timeout: PT5S\n  any: [1, 2]"))
+    (found,) = loaded.diagnostics
+    assert (found.code, found.line, found.column) == ("KD016", 5, 11)
+    assert (found.severity, found.about) == ("error", type_name)
+    assert hint is None or hint in (found.hint or "")
+    (task,) = loaded.require().tasks
+    assert isinstance(task.spec, Unsupported)
+    assert task.options.timeout == timedelta(seconds=5)
+    assert load_flow(loaded.source.text, table, strict=True).flow is None
 
 
 def test_all_problems_of_a_file_come_at_once(load):

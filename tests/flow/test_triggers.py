@@ -159,7 +159,7 @@ def test_triggers_of_plugins_load_with_a_warning(load_parts):
         ({"id": "a b", "type": f"{T}Schedule", "cron": "@daily"}, "KD013", "`a b`"),
         ({"id": "a"}, "KD017", "`a`"),
         ({"id": "a", "type": f"{T}Schedul"}, "KD015", "Schedul"),
-        ({"id": "a", "type": "com.acme.Trigger"}, "KD015", "com.acme"),
+        ({"id": "a", "type": "com acme Trigger"}, "KD015", "com acme"),
         ({"id": "a", "type": f"{T}Schedule"}, "KD010", "`cron`"),
         ({**SCHEDULE, "cron": "61 * * * *"}, "KD012", "`cron` is an invalid cron expression"),
         ({**SCHEDULE, "timezone": "Foo/Bar"}, "KD012", "is not a valid time-zone ID"),

@@ -149,5 +149,6 @@ def test_dg_check_defs(folder: Path) -> None:
 def test_check_finds_what_the_log_says(folder: Path) -> None:
     done = run(folder, "kestra-dagster", "check", "flows", "--json")
     assert done.returncode == 2, done.stderr
-    errors = [found for found in json.loads(done.stdout) if found["severity"] == "error"]
-    assert [(Path(found["file"]).name, found["line"]) for found in errors] == [("broken.yaml", 5)]
+    found = [remark for flow in json.loads(done.stdout)["flows"] for remark in flow["remarks"]]
+    errors = [one for one in found if one["severity"] == "error"]
+    assert [(Path(one["file"]).name, one["line"]) for one in errors] == [("broken.yaml", 5)]

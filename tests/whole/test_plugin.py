@@ -84,7 +84,7 @@ def test_a_package_that_is_installed_adds_its_task(place) -> None:
     (place.folder / "loud.yaml").write_text(FLOW)
     before = place.run("check", "loud.yaml")
     assert before.returncode == 2
-    assert "com.example.shout.Shout is not a known task type" in before.stdout
+    assert "the task type com.example.shout.Shout is not supported" in before.stdout
 
     install(wheel(place.folder), place.folder / "site")
     place.environment["PYTHONPATH"] = str(place.folder / "site")
