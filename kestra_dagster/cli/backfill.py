@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kestra_dagster.flow.triggers import Trigger
 
 
-@click.command()
+@click.command(short_help="Run a flow for the past dates of its schedule.")
 @click.argument("flow")
 @click.option("--trigger", "trigger_id", metavar="ID", help="The schedule, if there are several.")
 @click.option("--from", "since", required=True, metavar="DATE", help="The first date, or day.")

@@ -52,7 +52,7 @@ _JSON = click.option(
 )
 
 
-@click.command(epilog=RUN_HELP)
+@click.command(epilog=RUN_HELP, short_help="Let a paused execution go on.")
 @click.argument("run")
 @_inputs_options
 @_JSON
@@ -84,7 +84,7 @@ def resume(run: str, pairs: tuple[str, ...], file: Path | None, as_json: bool) -
     report(result, console, as_json)
 
 
-@click.command(epilog=RUN_HELP)
+@click.command(epilog=RUN_HELP, short_help="Go on with a failed execution.")
 @click.argument("run")
 @_SECRETS
 @_JSON
@@ -104,7 +104,7 @@ def restart(run: str, pairs: tuple[str, ...], as_json: bool) -> None:
     report(result, console, as_json)
 
 
-@click.command(epilog=RUN_HELP)
+@click.command(epilog=RUN_HELP, short_help="Run an execution anew, from a task if wanted.")
 @click.argument("run")
 @click.option(
     "--from",
@@ -131,7 +131,7 @@ def replay(run: str, task: str | None, pairs: tuple[str, ...], as_json: bool) ->
     report(result, console, as_json)
 
 
-@click.command(epilog=RUN_HELP)
+@click.command(epilog=RUN_HELP, short_help="End an execution.")
 @click.argument("run")
 def kill(run: str) -> None:
     """End the execution RUN, whichever process runs it.

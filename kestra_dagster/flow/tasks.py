@@ -149,7 +149,8 @@ class TaskReader:
             if data.get(name) is not None:
                 self.report.add("KD035", (*path, name), owner=owner, difference=told)
         options = self._options(common, path, owner) if common else _DEFAULT_OPTIONS
-        known = (*COMMON, *spec_class.branches, *spec_class.ignored)
+        # Its own properties first, those of every task after them.
+        known = (*spec_class.branches, *sorted(COMMON), *spec_class.ignored)
         spec, lacks = read_spec(spec_class, type_name, own, path, self.report, owner, known)
         if lacks:
             spec = Unsupported(lacks=lacks)

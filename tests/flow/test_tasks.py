@@ -154,6 +154,13 @@ def test_branches_of_every_shape(load):
             "`timout`",
             "did you mean `timeout`?",
         ),
+        (
+            f"- id: a\n  type: {RETURN}\n  colour: red",
+            "KD011",
+            (6, 5),
+            "`colour`",
+            "it has: format, level, allowFailure, allowWarning, assets, description",
+        ),
         (f"- id: a\n  type: {LOG}", "KD010", (4, 5), "`message`", "add `message:`"),
         (
             f"- id: a\n  type: {FLOW}Parallel\n  task: []",
