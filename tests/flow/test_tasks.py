@@ -159,7 +159,7 @@ def test_branches_of_every_shape(load):
             "KD011",
             (6, 5),
             "`colour`",
-            "it has: format, level, allowFailure, allowWarning, assets, description",
+            "it has: format, allowFailure, allowWarning, assets, description",
         ),
         (f"- id: a\n  type: {LOG}", "KD010", (4, 5), "`message`", "add `message:`"),
         (
