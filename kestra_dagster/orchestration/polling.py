@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def _tick(context: dg.SensorEvaluationContext, dispatch: Dispatch, flow: Flow, t
     if locked:
         return waiting or dg.SkipReason("its last execution has not ended")
     start, found = look(desk, flow, trigger, memory)
-    with desk.store.work() as work:
+    with _or_abandoned(found), desk.store.work() as work:
         work.put(f"poll:{key}", found.memory or None)
         if start is not None:
             work.add(start, key, desk.about(flow)[0].now())
@@ -111,12 +112,24 @@ def look(
         return None, found
     own = {**dict(found.outputs), **about_trigger(trigger)}
     inside = {**variables, "trigger": {**date, **own}}
-    if early is None and not _passes(flow, trigger, host, inside, late=True):
-        return None, Found(None, memory)
-    inputs = rendered_inputs(trigger, inside, host)
-    labels = rendered_labels(trigger, inside, host)
+    with _or_abandoned(found):
+        if early is None and not _passes(flow, trigger, host, inside, late=True):
+            found.abandon()
+            return None, Found(None, memory)
+        inputs = rendered_inputs(trigger, inside, host)
+        labels = rendered_labels(trigger, inside, host)
     start = _start(flow, trigger, key, own, inputs, labels)
     return replace(start, files=context.files), found
+
+
+@contextmanager
+def _or_abandoned(found: Found) -> Iterator[None]:
+    """Abandon what was found where the block does not end well."""
+    try:
+        yield
+    except BaseException:
+        found.abandon()
+        raise
 
 
 def _start(

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 PREFIX = "io.kestra.plugin."
+JDBC = (
+    *("clickhouse", "duckdb", "mariadb", "mysql", "oracle", "postgresql"),
+    *("redshift", "snowflake", "sqlite", "sqlserver", "trino"),
+)
+"""The databases of tasks/jdbc_databases.py, by name."""
 
 _ROWS: Mapping[str, str] = {
     "debug": "core.debug.Echo core.debug.Return",
@@ -40,6 +45,7 @@ _ROWS: Mapping[str, str] = {
     "aws_s3_download": "aws.s3.Download aws.s3.Downloads aws.s3.List",
     "aws_s3_objects": "aws.s3.Copy aws.s3.CreateBucket aws.s3.Delete aws.s3.DeleteList",
     "aws_s3_upload": "aws.s3.Upload",
+    "jdbc:jdbc_type": " ".join(f"jdbc.{name}.Query jdbc.{name}.Queries" for name in JDBC),
 }
 """Module -> type names without their prefix; the class is named like the last part, or after `=`.
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 from kestra_dagster.flow.task_types import TaskSpec
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.tasks.families import JDBC
 
 POLLING: Mapping[str, str] = {
     "io.kestra.plugin.core.http.Trigger": "http_trigger:HttpPoll",
     "io.kestra.plugin.aws.s3.Trigger": "aws_s3_trigger:S3Poll",
+    **{f"io.kestra.plugin.jdbc.{name}.Trigger": "jdbc:jdbc_type" for name in JDBC},
 }
-"""Canonical trigger type -> module of this package, and class."""
+"""Canonical trigger type -> module of this package, and class, or function that makes it."""
 
 
 def _nothing() -> None:
@@ -30,12 +33,14 @@ class Found:
     """What a look brought: `outputs` become `trigger`; None starts nothing.
 
     `memory` is kept for the next look, together with the start. `finish` is called once both are
-    safe: only then may what was found be taken away.
+    safe: only then may what was found be taken away. `abandon` is called instead where they are
+    not kept.
     """
 
     outputs: Mapping[str, Any] | None
     memory: Mapping[str, Any] = field(default_factory=dict)
     finish: Callable[[], None] = _nothing
+    abandon: Callable[[], None] = _nothing
 
 
 class Poll(TaskSpec):
@@ -54,4 +59,5 @@ def polling_type(type_name: str) -> type[Poll] | None:
     if target is None:
         return None
     module, _, name = target.partition(":")
-    return getattr(importlib.import_module(f"kestra_dagster.tasks.{module}"), name)
+    found = getattr(importlib.import_module(f"kestra_dagster.tasks.{module}"), name)
+    return found(type_name) if isinstance(found, FunctionType) else found

@@ -39,6 +39,9 @@ def check_triggers(flow: Flow, others: Iterable[Flow] | None = None) -> list[Dia
             _dates(trigger, report)
         elif isinstance(trigger.spec, FlowTrigger):
             _upstream(flow, trigger, names, report)
+        elif getattr(trigger.polls, "chosen_fetch", None) == "NONE":
+            why = "with `fetchType: NONE` no row is ever seen"
+            report.add("KD051", (*trigger.path, "fetchType"), id=trigger.id, why=why)
     _keys(flow, report)
     return list(report.sorted())
 

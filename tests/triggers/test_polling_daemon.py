@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -326,3 +327,83 @@ def test_an_object_that_is_replaced_before_it_is_deleted_is_not_lost(
 
 def killed(*_: Any) -> None:
     raise RuntimeError("killed")
+
+
+# Databases
+
+
+def rows_in(file: Path, **trigger: Any) -> dict[str, Any]:
+    return polling(
+        "io.kestra.plugin.jdbc.sqlite.Trigger",
+        "{% for row in trigger.rows %}{{ row.a }} {% endfor %}{{ trigger.size }}",
+        interval="PT10S",
+        url=f"jdbc:sqlite:{file}",
+        **trigger,
+    )
+
+
+def change(file: Path, *statements: str) -> list[Any]:
+    with sqlite3.connect(file) as connection:
+        for statement in statements:
+            rows = connection.execute(statement).fetchall()
+    connection.close()
+    return rows
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    file = tmp_path / "queue.db"
+    change(file, "create table queue (a int, done int default 0)")
+    return file
+
+
+TAKE = {
+    "sql": "select a from queue where done = 0",
+    "afterSQL": "update queue set done = 1 where done = 0",
+}
+
+
+def test_rows_start_the_flow_once(house, table):
+    here = house(NOON, rows_in(table, **TAKE), runs=True)
+    with here.daemon() as daemon:
+        daemon.at("12:00:00")
+        change(table, "insert into queue (a) values (1), (2)")
+        daemon.at("12:00:10", "12:00:20")
+        change(table, "insert into queue (a) values (3)")
+        daemon.at("12:00:30")
+    assert values(here) == ["1 2 2", "3 1"]
+
+
+def test_rows_are_taken_away_only_once_they_are_safe(house, table, monkeypatch):
+    here = house(NOON, rows_in(table, **TAKE), runs=True)
+    change(table, "insert into queue (a) values (1)")
+    with here.daemon() as daemon:
+        monkeypatch.setattr("kestra_dagster.orchestration.trigger_store.Work.add", killed)
+        with pytest.raises(AssertionError, match="killed"):
+            daemon.at("12:00:00")
+        monkeypatch.undo()
+        assert change(table, "select done from queue") == [(0,)]
+        daemon.at("12:00:10", "12:00:20")
+    assert values(here) == ["1 1"]
+    assert change(table, "select done from queue") == [(1,)]
+
+
+def test_rows_that_conditions_do_not_want_stay(house, table):
+    here = house(NOON, rows_in(table, **TAKE, when="{{ trigger.size > 1 }}"), runs=True)
+    change(table, "insert into queue (a) values (1)")
+    with here.daemon() as daemon:
+        daemon.at("12:00:00")
+        assert change(table, "select done from queue") == [(0,)]
+        change(table, "insert into queue (a) values (2)")
+        daemon.at("12:00:10", "12:00:20")
+    assert values(here) == ["1 2 2"]
+
+
+def test_a_row_alone_and_stored_rows(house, table):
+    flow = rows_in(table, sql="select a from queue", fetchType="STORE")
+    flow["tasks"][0]["format"] = "{{ read(trigger.uri) | trim }} {{ trigger.size }}"
+    here = house(NOON, flow, runs=True)
+    change(table, "insert into queue (a) values (7)")
+    with here.daemon() as daemon:
+        daemon.at("12:00:00")
+    assert values(here) == ['{"a":7} 1']
