@@ -6,7 +6,7 @@ WORKERS ?= 2
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test conformance bench lint fmt clean
+.PHONY: help setup demo dev test conformance docs bench lint fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(VENV)/.ready ## run all tests (ARGS=... is given to pytest)
 
 conformance: $(VENV)/.ready ## compare with Kestra's own test flows (../shared/conformance, or KESTRA_CONFORMANCE)
 	@$(PY) -m pytest -k conformance $(ARGS)
+
+docs: $(VENV)/.ready ## write docs/plugins.md from the table of task types
+	@$(PY) -m kestra_dagster.schema.plugins_page docs/plugins.md
 
 bench: $(VENV)/.ready ## run the benchmarks
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PY) $$benchmark || exit 1; done

@@ -15,6 +15,7 @@ ROOMS = (
     "triggers",
     "runtime",
     "tasks",
+    "schema",
     "executor",
     "local",
     "orchestration",

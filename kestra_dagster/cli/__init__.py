@@ -14,6 +14,7 @@ from kestra_dagster.cli.import_flows import import_
 from kestra_dagster.cli.life import kill, replay, restart, resume
 from kestra_dagster.cli.render import render
 from kestra_dagster.cli.run import run
+from kestra_dagster.cli.schema import schema
 from kestra_dagster.cli.webhooks import webhooks
 from kestra_dagster.errors import KestraDagsterError, TerminalError
 
@@ -38,6 +39,7 @@ COMMANDS = (
     check,
     import_,
     list_flows,
+    schema,
     dev,
     demo,
     webhooks,

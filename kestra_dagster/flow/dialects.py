@@ -153,3 +153,27 @@ def canonical(type_name: str) -> str:
     if type_name.startswith(_OLD_SLACK):
         return "io.kestra.plugin.slack.notifications.Slack" + type_name.removeprefix(_OLD_SLACK)
     return type_name
+
+
+@functools.cache
+def _former() -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for old, new in ALIASES.items():
+        found[new] = (*found.get(new, ()), old)
+    return found
+
+
+def former_names(type_name: str) -> tuple[str, ...]:
+    """Return the old names of a current type name, those of families that moved included."""
+    names = list(_former().get(type_name, ()))
+    for old, new in _MOVED:
+        if type_name.startswith(new) and (old != _NOTIFICATIONS or _was_notification(type_name)):
+            names.append(old + type_name.removeprefix(new))
+    slack = "io.kestra.plugin.slack.notifications.Slack"
+    if type_name.startswith(slack):
+        names.append(_OLD_SLACK + type_name.removeprefix(slack))
+    return tuple(name for name in dict.fromkeys(names) if canonical(name) == type_name)
+
+
+def _was_notification(type_name: str) -> bool:
+    return type_name.endswith(("IncomingWebhook", "Execution", "Alert"))

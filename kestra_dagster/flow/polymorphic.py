@@ -11,12 +11,20 @@ from pydantic_core.core_schema import ValidationInfo
 
 from kestra_dagster.flow.validation import suggest
 
+Models = Callable[[], Mapping[str, type[BaseModel]]]
 
-def by_type(
-    what: str,
-    models: Callable[[], Mapping[str, type[BaseModel]]],
-    canonical: Callable[[str], str] = str,
-) -> PlainValidator:
+
+class ByType(PlainValidator):
+    """A validator that takes the model by `type`; `models` gives the table (for the schema)."""
+
+    def __init__(self, read: Callable[[Any, ValidationInfo], BaseModel], models: Models) -> None:
+        super().__init__(read)
+        object.__setattr__(self, "models", models)
+
+    models: Models
+
+
+def by_type(what: str, models: Models, canonical: Callable[[str], str] = str) -> ByType:
     """Validate a map with the model that `models` holds for its `type`; `what` is for messages."""
 
     def read(value: Any, info: ValidationInfo) -> BaseModel:
@@ -35,4 +43,4 @@ def by_type(
             raise PydanticCustomError("unknown_type", "unknown", context)
         return model.model_validate(value, context=info.context)
 
-    return PlainValidator(read)
+    return ByType(read, models)

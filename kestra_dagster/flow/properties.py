@@ -34,7 +34,7 @@ def has_template(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and any(map(has_template, value))
 
 
-class _Rendered:
+class Rendered:
     """Marks a property that is rendered before the task runs; see `Dynamic`."""
 
     def __get_pydantic_core_schema__(
@@ -54,7 +54,7 @@ class _Rendered:
         return core_schema.with_info_wrap_validator_function(check, schema)
 
 
-Dynamic = Annotated[T, _Rendered()]
+Dynamic = Annotated[T, Rendered()]
 """A property that Kestra renders: `Dynamic[int]` takes an int, or a template that renders to one.
 
 At run, text that stands where a list or a map belongs is parsed as JSON.
@@ -124,15 +124,13 @@ def _dynamic_fields(spec: type[BaseModel]) -> frozenset[str]:
     return frozenset(
         field.alias or name
         for name, field in spec.model_fields.items()
-        if any(isinstance(mark, _Rendered) for mark in field.metadata)
+        if any(isinstance(mark, Rendered) for mark in field.metadata)
         or _holds_rendered(field.annotation)
     )
 
 
 def _holds_rendered(annotation: Any) -> bool:
-    return any(
-        isinstance(part, _Rendered) or _holds_rendered(part) for part in get_args(annotation)
-    )
+    return any(isinstance(part, Rendered) or _holds_rendered(part) for part in get_args(annotation))
 
 
 def scalar_text(value: Any) -> Any:
@@ -215,12 +213,13 @@ def duration_text(value: timedelta) -> str:
     return text
 
 
-def _duration(value: Any) -> timedelta:
+def duration_value(value: Any) -> timedelta:
+    """Read a duration for a model, which tells the reason as its own."""
     try:
         return parse_duration(value)
     except ValueError as error:
         raise PydanticCustomError("duration", "{why}", {"why": str(error)}) from None
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Duration = Annotated[timedelta, BeforeValidator(duration_value)]
 """A time span in ISO-8601 as Java reads it."""

@@ -51,7 +51,7 @@ class _Cache(Part):
     ttl: Duration | None = None
 
 
-class _Options(Part):
+class Options(Part):
     """The common properties of all tasks but `id` and `type`."""
 
     description: Text | None = None
@@ -71,7 +71,7 @@ class _Options(Part):
     policy_refs: list[Text] | None = None
 
 
-COMMON: frozenset[str] = frozenset(property_names(_Options)) | {"id", "type"}
+COMMON: frozenset[str] = frozenset(property_names(Options)) | {"id", "type"}
 """The YAML names of the properties that every task has."""
 
 
@@ -228,7 +228,7 @@ class TaskReader:
         return real
 
     def _options(self, common: dict[str, Any], path: SourcePath, owner: str) -> TaskOptions | None:
-        found = validate(_Options, common, path, self.report, owner)
+        found = validate(Options, common, path, self.report, owner)
         report_enterprise(common, path, self.report)
         if found is None:
             return None
