@@ -17,6 +17,7 @@ ROOMS = (
     "tasks",
     "schema",
     "executor",
+    "storage",
     "local",
     "orchestration",
     "lake",

@@ -1,16 +1,17 @@
-"""Connections to the event log that outlive the single event, for as long as a run lasts.
+"""How a run writes its events: connections that outlive the single event, commits that hold many.
 
 Dagster opens and closes a connection for each event, and that is most of what a short step costs:
 on SQLite the last one to close a database writes its log back and deletes it, on Postgres each
-connection is a process of the server. Every event is still committed before its step goes on.
+connection is a process of the server. There every event is still committed before its step goes on.
+A storage that gathers events (`Gathers`) is told when they have to be in the database.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 from dagster import DagsterInstance
@@ -24,8 +25,6 @@ from kestra_dagster.executor.internals import (
 )
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from sqlalchemy.engine import Engine
 
     from kestra_dagster.executor.internals import SqliteEventLogStorage
@@ -43,13 +42,38 @@ _lock = threading.Lock()
 _engines: WeakKeyDictionary[SqliteEventLogStorage, dict[str, Engine]] = WeakKeyDictionary()
 
 
-def kept_connections(instance: DagsterInstance, run_id: str) -> AbstractContextManager[None]:
-    """Keep connections of the run's event log open; a storage of an unknown kind is left alone."""
-    if storage := sqlite_event_log(instance):
-        return _kept_to_file(storage, run_id)
-    if engine := server_engine(instance):
-        return _pooled(engine)
-    return nullcontext()
+Flush = Callable[[], None]
+"""Return when all events so far are in the database."""
+
+
+@runtime_checkable
+class Gathers(Protocol):
+    """An event log that writes the events of a run together, where it is asked to."""
+
+    def gathering(self, run_id: str) -> AbstractContextManager[Flush]:
+        """Gather the events of a run for as long as the context lasts."""
+        ...
+
+
+@contextmanager
+def event_log_of_run(instance: DagsterInstance, run_id: str) -> Iterator[Flush]:
+    """Have the event log do what it can for a run; one of an unknown kind is left alone."""
+    storage = instance.event_log_storage
+    if isinstance(storage, Gathers):
+        with storage.gathering(run_id) as flush:
+            yield flush
+    elif sqlite := sqlite_event_log(instance):
+        with _kept_to_file(sqlite, run_id):
+            yield _at_once
+    elif engine := server_engine(instance):
+        with _pooled(engine):
+            yield _at_once
+    else:
+        yield _at_once
+
+
+def _at_once() -> None:
+    """Nothing to do: each event is in the database when its step goes on."""
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 from dagster import Field, InitExecutorContext, Int, Noneable, executor
 
 from kestra_dagster.executor.capture import ComputeLogs, python_logs_by_step
-from kestra_dagster.executor.connections import kept_connections
+from kestra_dagster.executor.connections import event_log_of_run
 from kestra_dagster.executor.internals import (
     DagsterEvent,
     EngineEventData,
@@ -98,7 +98,7 @@ class ThreadedExecutor(Executor):
             # Dagster changes the warning filters around parts of a step, which threads interleave
             warnings.catch_warnings(),
             terminable(job_context.run_id) as token,
-            kept_connections(job_context.instance, job_context.run_id),
+            event_log_of_run(job_context.instance, job_context.run_id) as flush,
             python_logs_by_step(job_context),
             InstanceConcurrencyContext(job_context.instance, job_context.dagster_run) as pools,
             Schedule(
@@ -110,7 +110,7 @@ class ThreadedExecutor(Executor):
                 step_dependency_config=self._step_dependency_config,
             ) as schedule,
         ):
-            loop = RunLoop(self, job_context, schedule, token, self._max_concurrent)
+            loop = RunLoop(self, job_context, schedule, token, self._max_concurrent, flush)
             try:
                 yield from logs.start()
                 with closing(loop.events()) as events:

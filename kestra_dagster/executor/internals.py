@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -83,18 +84,28 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
-    from dagster._core.storage.event_log import SqliteEventLogStorage
+    from dagster._config.config_schema import UserConfigSchema
+    from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, PIPELINE_EVENTS
+    from dagster._core.storage.base_storage import DagsterStorage
+    from dagster._core.storage.event_log import SqlEventLogStorageTable, SqliteEventLogStorage
+    from dagster._serdes import ConfigurableClass, ConfigurableClassData
     from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.pool import Pool
 
 __all__ = [
+    "ASSET_CHECK_EVENTS",
+    "ASSET_EVENTS",
+    "PIPELINE_EVENTS",
     "SUPPORTED_DAGSTER",
     "ActiveExecution",
+    "ConfigurableClass",
+    "ConfigurableClassData",
     "DagsterEvent",
     "DagsterExecutionInterruptedError",
     "DagsterInvariantViolationError",
     "DagsterLogHandler",
     "DagsterLogManager",
+    "DagsterStorage",
     "EngineEventData",
     "ErrorSource",
     "ExecuteRunWithPlanIterable",
@@ -109,12 +120,15 @@ __all__ = [
     "ResolvedFromDynamicStepHandle",
     "RetryMode",
     "SerializableErrorInfo",
+    "SqlEventLogStorageTable",
+    "SqliteEventLogStorage",
     "StepDependencyConfig",
     "StepExecutionContext",
     "StepFailureData",
     "StepInput",
     "StepOutputHandle",
     "UnresolvedStepHandle",
+    "UserConfigSchema",
     "compute_log_setup_error",
     "compute_log_teardown_error",
     "connect_as_before",
@@ -126,6 +140,7 @@ __all__ = [
     "get_retries_config",
     "get_step_dependency_config_field",
     "get_tag_concurrency_limits_config",
+    "has_listeners",
     "has_log_record_event",
     "hook_events",
     "next_claim_due",
@@ -185,13 +200,24 @@ def take_over_python_loggers(log: DagsterLogManager) -> list[logging.Logger]:
     return loggers
 
 
-def __getattr__(name: str) -> Any:
-    # SQLAlchemy and Alembic come with it: a code location loads without them.
-    if name == "SqliteEventLogStorage":
-        from dagster._core.storage.event_log import SqliteEventLogStorage
+_STORAGE_NAMES = {
+    "ASSET_CHECK_EVENTS": "dagster._core.events",
+    "ASSET_EVENTS": "dagster._core.events",
+    "PIPELINE_EVENTS": "dagster._core.events",
+    "ConfigurableClass": "dagster._serdes",
+    "ConfigurableClassData": "dagster._serdes",
+    "DagsterStorage": "dagster._core.storage.base_storage",
+    "SqlEventLogStorageTable": "dagster._core.storage.event_log",
+    "SqliteEventLogStorage": "dagster._core.storage.event_log",
+    "UserConfigSchema": "dagster._config.config_schema",
+}
+"""What storages need. SQLAlchemy and Alembic come with it: a code location loads without them."""
 
-        return SqliteEventLogStorage
-    raise AttributeError(name)
+
+def __getattr__(name: str) -> Any:
+    if name not in _STORAGE_NAMES:
+        raise AttributeError(name)
+    return getattr(import_module(_STORAGE_NAMES[name]), name)
 
 
 def sqlite_event_log(instance: DagsterInstance) -> SqliteEventLogStorage | None:
@@ -200,6 +226,11 @@ def sqlite_event_log(instance: DagsterInstance) -> SqliteEventLogStorage | None:
 
     storage = instance.event_log_storage
     return storage if type(storage) is SqliteEventLogStorage else None
+
+
+def has_listeners(storage: Any, run_id: str) -> bool:
+    """Say whether somebody in this process is called for each event of a run."""
+    return storage.has_instance and bool(storage._instance._subscribers.get(run_id))
 
 
 def connect_runs_by(storage: SqliteEventLogStorage, engines: Mapping[str, Engine]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from queue import Empty, SimpleQueue
 
 from kestra_dagster.executor.async_ops import LoopThread
+from kestra_dagster.executor.connections import Flush
 from kestra_dagster.executor.internals import (
     DagsterEvent,
     DagsterExecutionInterruptedError,
@@ -45,13 +46,16 @@ class RunLoop:
         schedule: Schedule,
         token: CancelToken,
         max_concurrent: int,
+        flush: Flush,
     ) -> None:
         self._executor = executor
         self._context = context
         self._schedule = schedule
         self._token = token
         self._max_concurrent = max_concurrent
+        self._flush = flush
         self._inbox: SimpleQueue[Message] = SimpleQueue()
+        self._in_the_log = 0
         self._running: dict[str, Attempt] = {}
         self._async_ops = LoopThread(context.event_loop)
         self._first_handled: BaseException | None = None
@@ -96,7 +100,12 @@ class RunLoop:
         if not self._stale and (due is None or due > time.time()):
             return
         self._stale = False
-        yield from self._schedule.plan_events_iterator(self._context)
+        planned = False
+        for event in self._schedule.plan_events_iterator(self._context):
+            planned = True
+            yield event
+        if planned:
+            self._flush()
         steps = self._schedule.get_steps_to_execute(self._max_concurrent - len(self._running))
         for step in steps:
             self._start(step)
@@ -146,8 +155,12 @@ class RunLoop:
 
     def _take_in(self, message: Message) -> Iterator[DagsterEvent]:
         attempt = message.attempt
+        written, self._in_the_log = self._in_the_log > 0, max(self._in_the_log - 1, 0)
         if attempt.muted:
             return
+        if not written and self._is_relied_on(message):
+            self._in_the_log = self._inbox.qsize()
+            self._flush()
         if isinstance(message, Happened):
             event = message.event
             yield event
@@ -168,6 +181,19 @@ class RunLoop:
         else:
             self._schedule.verify_complete(self._context, attempt.key)
 
+    def _is_relied_on(self, message: Message) -> bool:
+        """Say whether somebody goes on because of a message: its events have to be written.
+
+        A step that ended must be found ended, whatever happens to this process afterwards.
+        """
+        if isinstance(message, Ended):
+            return True
+        event = message.event
+        return event is message.attempt.outcome or (
+            event.is_successful_output
+            and not self._executor.step_dependency_config.require_upstream_step_success
+        )
+
     def _take_in_error(self, attempt: Attempt, ended: Ended) -> Iterator[DagsterEvent]:
         error = ended.error
         assert error is not None
@@ -186,6 +212,7 @@ class RunLoop:
                 self._schedule.get_known_state(),
             )
             attempt.outcome = event
+            self._flush()
             yield event
 
     def _begin_termination(self) -> Iterator[DagsterEvent]:
@@ -218,6 +245,7 @@ class RunLoop:
                 self._context.for_step(attempt.context.step),
                 StepFailureData(error, None, ErrorSource.INTERRUPT),
             )
+            self._flush()
             yield event
             self._schedule.handle_event(event)
             del self._running[key]

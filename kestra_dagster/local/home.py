@@ -11,6 +11,14 @@ POSTGRES_URL = "KESTRA_DAGSTER_POSTGRES_URL"
 
 DEFAULTS: dict[str, Any] = {"telemetry": {"enabled": False}}
 
+STORAGE: dict[str, Any] = {
+    "custom": {
+        "module": "kestra_dagster.storage",
+        "class": "PostgresStorage",
+        "config": {"postgres_url": {"env": POSTGRES_URL}},
+    }
+}
+
 
 def prepare_home(home: Path, project: Path, *, postgres: bool) -> None:
     """Make the home folder and its `dagster.yaml`: the project's own, and where events are stored.
@@ -25,7 +33,7 @@ def prepare_home(home: Path, project: Path, *, postgres: bool) -> None:
     settings = yaml.safe_load(own.read_text(encoding="utf-8")) if own.exists() else None
     settings = dict(settings or DEFAULTS)
     if postgres:
-        settings.setdefault("storage", {"postgres": {"postgres_url": {"env": POSTGRES_URL}}})
+        settings.setdefault("storage", STORAGE)
     text = "# Written anew by kestra-dagster; change the project's own dagster.yaml instead.\n"
     _write_if_changed(home / "dagster.yaml", text + yaml.safe_dump(settings, sort_keys=False))
 

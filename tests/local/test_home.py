@@ -19,7 +19,13 @@ def test_the_project_s_settings_are_kept_and_postgres_added(tmp_path: Path) -> N
     prepare_home(tmp_path / "home", tmp_path, postgres=True)
     assert settings(tmp_path / "home") == {
         "run_monitoring": {"enabled": True},
-        "storage": {"postgres": {"postgres_url": {"env": POSTGRES_URL}}},
+        "storage": {
+            "custom": {
+                "module": "kestra_dagster.storage",
+                "class": "PostgresStorage",
+                "config": {"postgres_url": {"env": POSTGRES_URL}},
+            }
+        },
     }
     prepare_home(tmp_path / "home", tmp_path, postgres=False)
     assert settings(tmp_path / "home") == {"run_monitoring": {"enabled": True}}
