@@ -6,7 +6,7 @@ WORKERS ?= 2
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test conformance docs bench lint fmt clean
+.PHONY: help setup demo dev test conformance docs fuzz bench lint fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ conformance: $(VENV)/.ready ## compare with Kestra's own test flows (../shared/c
 
 docs: $(VENV)/.ready ## write docs/plugins.md from the table of task types
 	@$(PY) -m kestra_dagster.schema.plugins_page docs/plugins.md
+
+fuzz: $(VENV)/.ready ## feed 20,000 random templates to the expressions, then as many along their branches
+	@KESTRA_DAGSTER_FUZZ=20000 $(PY) -m pytest tests/expressions/test_fuzz.py --timeout 3600 $(ARGS)
+	@$(PY) -c 'import atheris' 2>/dev/null || uv pip install --quiet --python $(PY) atheris 2>/dev/null || $(PY) -m pip install --quiet atheris
+	@$(PY) scripts/fuzz_expressions.py -runs=20000
 
 bench: $(VENV)/.ready ## run the benchmarks
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PY) $$benchmark || exit 1; done
