@@ -13,7 +13,7 @@ from kestra_dagster.runtime.events import Event, Logged, TaskEnded, TaskRetrying
 
 LEVELS = {"TRACE": "debug", "DEBUG": "debug", "INFO": "info", "WARN": "warning", "ERROR": "error"}
 DIRECT_LINES = 100
-"""Lines of loops that a step logs one by one; each costs Dagster a connection and a commit."""
+"""Lines that a step logs one by one; each costs Dagster a commit."""
 FLUSH_SECONDS = 1.0
 MOST_GATHERED = 500
 
@@ -21,8 +21,8 @@ MOST_GATHERED = 500
 class StepLog:
     """Pass the events of one step on to its log; thread-safe.
 
-    Lines of a task by itself are logged as they come. Of a loop's iterations the first lines are,
-    the others are gathered: one message a second holds them all, each with its iteration.
+    The first lines of a step are logged as they come, the others are gathered: one message a second
+    holds them all, those of a loop each with its iteration. What made a task fail never waits.
     """
 
     def __init__(self, context: dg.OpExecutionContext, step: Step) -> None:
@@ -39,7 +39,7 @@ class StepLog:
         if isinstance(event, Logged):
             line = event.line
             of_loop = self._iterates and line.value is not None
-            self._write(LEVELS.get(line.level, "info"), _text(line), of_loop)
+            self._write(LEVELS.get(line.level, "info"), _text(line), of_loop or not event.failure)
         elif isinstance(event, TaskRetrying):
             run = event.run
             text = f"{run.id}: attempt {run.attempts} failed, next one in {event.delay:g} s"
@@ -58,8 +58,9 @@ class StepLog:
                 lines, self._gathered = self._gathered, []
                 self._log.info("\n".join(lines))
 
-    def _write(self, level: str, text: str, of_loop: bool) -> None:
-        if not of_loop:
+    def _write(self, level: str, text: str, may_wait: bool) -> None:
+        if not may_wait:
+            self.close()
             self._emit(level, text)
             return
         with self._lock:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ from kestra_dagster.flow.properties import RUN, dynamic_fields, has_template
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.encryption import encrypted
+from kestra_dagster.runtime.guard import guarded_folder, remove_guarded
 from kestra_dagster.runtime.host import ExecutionHost
 from kestra_dagster.runtime.records import TaskRun
 from kestra_dagster.runtime.task_cache import cached
@@ -59,7 +58,7 @@ class RunningTask:
         if self._given_folder:
             return self._given_folder
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="kestra-"))
+            self._folder = guarded_folder()
         return self._folder
 
     def render(self, template: str, extra: Mapping[str, Any] | None = None) -> str:
@@ -102,7 +101,7 @@ class RunningTask:
     def close(self) -> None:
         """Remove the working folder."""
         if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove_guarded(self._folder)
 
     def _with(self, extra: Mapping[str, Any] | None) -> Mapping[str, Any]:
         return Overlaid(extra, self.variables) if extra else self.variables

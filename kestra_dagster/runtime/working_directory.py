@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from kestra_dagster.runtime.bodies import Body, BodyEnd
 from kestra_dagster.runtime.globs import files_below, matching
+from kestra_dagster.runtime.guard import guarded_folder, remove_guarded
 from kestra_dagster.runtime.namespace_folder import write_namespace_files
 from kestra_dagster.runtime.storage import write_atomically
 from kestra_dagster.runtime.working_files import store_output_files, write_input_files
@@ -21,7 +21,7 @@ from kestra_dagster.runtime.working_files import store_output_files, write_input
 def working_directory(body: Body) -> BodyEnd:
     """Run the children in a folder of their own, with files put there before and kept after."""
     spec = body.rendered()
-    folder = Path(tempfile.mkdtemp(prefix="kestra-"))
+    folder = guarded_folder()
     body.context.use_folder(folder)
     try:
         cache = _Cache(body, spec.cache, folder) if spec.cache else None
@@ -38,7 +38,7 @@ def working_directory(body: Body) -> BodyEnd:
             cache.save()
         return BodyEnd(outputs)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_guarded(folder)
 
 
 class _Cache:

@@ -38,6 +38,22 @@ _ROWS: Mapping[str, str] = {
     "storage_items": "core.storage.DeduplicateItems core.storage.FilterItems",
     "storage_split": "core.storage.Split",
     "templating": "core.templating.TemplatedTask",
+    "scripts:script_type": (
+        "scripts.bun.Commands scripts.bun.Script scripts.csharp.Commands scripts.csharp.Script "
+        "scripts.deno.Commands scripts.deno.Script scripts.dotnet.Commands scripts.dotnet.Script "
+        "scripts.fsharp.Commands scripts.fsharp.Script scripts.go.Commands scripts.go.Script "
+        "scripts.groovy.Commands scripts.groovy.Script scripts.jbang.Commands "
+        "scripts.jbang.Script scripts.julia.Commands scripts.julia.Script scripts.lua.Commands "
+        "scripts.lua.Script scripts.node.Commands scripts.node.Script scripts.perl.Commands "
+        "scripts.perl.Script scripts.php.Commands scripts.php.Script "
+        "scripts.powershell.Commands scripts.powershell.Script scripts.python.Commands "
+        "scripts.python.Script scripts.r.Commands scripts.r.Script scripts.ruby.Commands "
+        "scripts.ruby.Script scripts.shell.Commands scripts.shell.Script"
+    ),
+    "script_legacy": (
+        "io.kestra.core.tasks.scripts.Bash io.kestra.core.tasks.scripts.Node "
+        "io.kestra.core.tasks.scripts.Python"
+    ),
     "aws_emr": (
         "aws.emr.CreateCluster=CreateClusterAndSubmitSteps aws.emr.CreateClusterAndSubmitSteps "
         "aws.emr.DeleteCluster aws.emr.SubmitSteps"
@@ -47,7 +63,8 @@ _ROWS: Mapping[str, str] = {
     "aws_s3_upload": "aws.s3.Upload",
     "jdbc:jdbc_type": " ".join(f"jdbc.{name}.Query jdbc.{name}.Queries" for name in JDBC),
 }
-"""Module -> type names without their prefix; the class is named like the last part, or after `=`.
+"""Module -> type names, without the usual prefix; the class has the last part as its name, or what
+stands after `=`.
 
 A key `module:function` is for families whose types differ by a table: `function(type name)` makes
 the class of each.
@@ -61,4 +78,5 @@ def targets() -> Iterator[tuple[str, str]]:
         for entry in names.split():
             name, _, kind = entry.partition("=")
             attribute = function or kind or name.rpartition(".")[2]
-            yield f"{PREFIX}{name}", f"kestra_dagster.tasks.{module}:{attribute}"
+            full = name if name.startswith("io.kestra.") else f"{PREFIX}{name}"
+            yield full, f"kestra_dagster.tasks.{module}:{attribute}"

@@ -22,6 +22,7 @@ from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.context import ExecutionFilter, KeyValue, LogLine
 
+OWN = ("workingDir", "outputFiles", "outputDirs", "temp")
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR")
 
 
@@ -314,7 +315,8 @@ class FolderContext:
 
     def run(self, spec: type[RunnableSpec], properties: Mapping[str, Any]) -> Any:
         """Do what the runtime does: check as loaded, render, check as rendered, run."""
-        spec.model_validate(properties, context=LOAD)
+        own = spec.model_validate(properties, context=LOAD).own_variables(self)
+        self.variables = {**self.variables, **{name: own[name] for name in OWN if name in own}}
         dynamic = dynamic_fields(spec)
         rendered = {
             name: self._deep(value) if name in dynamic else value
