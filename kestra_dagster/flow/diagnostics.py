@@ -74,6 +74,8 @@ CODES: Mapping[str, tuple[Severity, str]] = {
         "otherwise",
     ),
     "KD054": ("warning", "the trigger `{id}` starts the flow after every execution of any other"),
+    "KD055": ("warning", "the trigger `{id}` gives `{name}`, which is no input of the flow"),
+    "KD056": ("warning", "the executions of the trigger `{id}` fail: {why}"),
 }
 """Code -> severity and wording; `{names}` are filled in by `Report.add`."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
@@ -54,6 +54,13 @@ def _null(value: Any) -> None:
 class TriggerSpec(Part):
     """What every trigger has."""
 
+    ignored: ClassVar[Mapping[str, str]] = {
+        "logLevel": "what a trigger says is in the log of its ticks in Dagster",
+        "logToFile": "what a trigger says is in the log of its ticks in Dagster",
+        "version": "a plugin has one version here",
+    }
+    """Property of Kestra's -> why it has no effect here; accepted, and told when a flow loads."""
+
     description: Text | None = None
     disabled: bool = False
     conditions: tuple[AnyCondition, ...] = ()
@@ -74,6 +81,11 @@ class TriggerSpec(Part):
 
 class Schedule(TriggerSpec):
     """Starts the flow at the dates of a cron expression that the conditions let pass."""
+
+    ignored: ClassVar[Mapping[str, str]] = {
+        **TriggerSpec.ignored,
+        "backfill": "past dates are run by `kestra-dagster backfill`, or in the UI as partitions",
+    }
 
     cron: Text
     with_seconds: bool = False
@@ -286,6 +298,11 @@ def _read(
         known = ("id", "type", *_of_all_triggers())
         polls, lacks = read_spec(polling, type_name, polled, path, report, owner, known)
     report_enterprise(own, path, report)
+    for name in model.ignored.keys() & own.keys():
+        written_as = "minLogLevel" if name not in data else name
+        severity = "warning" if name == "backfill" else "info"
+        reason = model.ignored[name]
+        report.add("KD034", (*path, written_as), severity=severity, name=written_as, reason=reason)
     if spec is None or trigger_id is None or (polling is not None and polls is None and not lacks):
         return None
     mark = report.source.mark(path)

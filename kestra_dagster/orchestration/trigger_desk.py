@@ -18,7 +18,9 @@ from kestra_dagster.flow.triggers import Schedule, ScheduleOnDates, Trigger
 from kestra_dagster.orchestration import trigger_host
 from kestra_dagster.orchestration.trigger_host import TriggerHost, trigger_variables
 from kestra_dagster.orchestration.trigger_store import Asked, Recorded, TriggerStore, Work
+from kestra_dagster.runtime.opening import read_opening
 from kestra_dagster.runtime.platform import Platform
+from kestra_dagster.runtime.records_json import iso_millis
 from kestra_dagster.runtime.variables import Lazy, nested
 from kestra_dagster.triggers.conditions import ExecutionFacts
 from kestra_dagster.triggers.requirements import FINAL
@@ -199,7 +201,7 @@ class Desk:
         facts, runs = recorded.facts, recorded.runs
         return Lazy(
             {
-                "execution": lambda: {"id": facts.id, "state": facts.state},
+                "execution": lambda: execution_variables(self.platform, recorded),
                 "labels": lambda: nested(facts.labels),
                 "outputs": lambda: journaled_outputs(self.platform, runs),
                 "inputs": lambda: journaled_inputs(self.platform, runs),
@@ -230,6 +232,17 @@ def journaled_outputs(platform: Platform, runs: Iterable[str]) -> dict[str, Any]
             branch = branch.setdefault(part, {})
         branch.update(line["outputs"])
     return tree
+
+
+def execution_variables(platform: Platform, recorded: Recorded) -> dict[str, Any]:
+    """Return what the `execution` variable of conditions and inputs says of an execution."""
+    facts, opening = recorded.facts, read_opening(platform.journal(recorded.facts.id))
+    return {
+        "id": facts.id,
+        "state": facts.state,
+        "startDate": iso_millis(opening.started if opening else recorded.at),
+        "originalId": opening.original_id if opening else facts.id,
+    }
 
 
 def journaled_inputs(platform: Platform, runs: Iterable[str]) -> dict[str, Any]:

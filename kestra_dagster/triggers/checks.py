@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from kestra_dagster.flow import conditions as written
 from kestra_dagster.flow.diagnostics import Diagnostic, Report
 from kestra_dagster.flow.input_values import InputRejected, parse_instant
+from kestra_dagster.flow.inputs import Input, resolve_inputs
 from kestra_dagster.flow.model import Flow, SourcePath
 from kestra_dagster.flow.properties import has_template
 from kestra_dagster.flow.triggers import FlowTrigger, Schedule, ScheduleOnDates, Trigger, Webhook
@@ -47,7 +48,7 @@ def check_triggers(flow: Flow, others: Iterable[Flow] | None = None) -> list[Dia
 
 
 def _inputs(flow: Flow, trigger: Trigger, report: Report) -> None:
-    """Warn of required inputs that the trigger does not give."""
+    """Warn of required inputs that the trigger does not give, and of what it gives in vain."""
     given = trigger.spec.inputs
     for item in flow.inputs:
         needed = item.required and item.defaults is None and item.depends_on is None
@@ -61,6 +62,29 @@ def _inputs(flow: Flow, trigger: Trigger, report: Report) -> None:
                 name=item.id,
                 hint=f"give it in `inputs` of the trigger, or `defaults` to the input `{item.id}`",
             )
+        elif item.id in given and not has_template(given[item.id]):
+            why = _refusal(item, given[item.id])
+            if why:
+                report.add("KD056", (*trigger.path, "inputs", item.id), id=trigger.id, why=why)
+    known = [item.id for item in flow.inputs]
+    for name in given:
+        if not any(one == name or one.startswith(f"{name}.") for one in known):
+            place = (*trigger.path, "inputs", name)
+            report.add("KD055", place, id=trigger.id, name=name, hint=suggest(name, known))
+
+
+def _refusal(item: Input, value: object) -> str | None:
+    """Return why an input does not take a value; None where it does, or that is not known yet."""
+    if item.depends_on is not None or has_template(item.model_dump(exclude={"defaults"})):
+        return None
+    found = resolve_inputs(
+        [item],
+        {item.id: value},
+        render_typed=lambda written, variables: written,
+        variables={},
+        store_file=lambda source, input_id, name: f"kestra:///{name}",
+    )
+    return found.problems[0].message if found.problems else None
 
 
 def _dates(trigger: Trigger, report: Report) -> None:

@@ -36,7 +36,9 @@ class FixedHost(BareHost):
 def load_trigger(**properties: Any) -> tuple[Flow, Trigger]:
     """Load the flow `my.team.down` with one trigger, by its short type name."""
     type_name = properties.pop("type", "Schedule")
-    trigger = {"id": "it", "type": f"io.kestra.plugin.core.trigger.{type_name}", **properties}
+    if "." not in type_name:
+        type_name = f"io.kestra.plugin.core.trigger.{type_name}"
+    trigger = {"id": "it", "type": type_name, **properties}
     flow = {
         "id": "down",
         "namespace": "my.team",

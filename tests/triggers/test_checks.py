@@ -52,6 +52,15 @@ def on(name: str) -> dict[str, str]:
             "KD053",
             "none of them",
         ),
+        (
+            {
+                "type": "io.kestra.plugin.jdbc.sqlite.Trigger",
+                "sql": "select 1",
+                "fetchType": "NONE",
+            },
+            "KD051",
+            "no row is ever seen",
+        ),
         ({"type": "Flow"}, "KD054", "every execution"),
         ({"type": "Flow", "conditions": [on("upp")]}, "KD052", "`my.team.upp`"),
         ({"type": "Flow", "conditions": [on("down")]}, "KD051", "its own flow"),
@@ -95,6 +104,51 @@ def test_what_works_is_not_told(properties):
 
 def test_a_file_alone_knows_no_other_flows():
     assert found(False, type="Flow", conditions=[on("up")]) == []
+
+
+def test_inputs_given_in_vain(tmp_path):
+    from kestra_dagster.flow.loader import load_flow
+    from kestra_dagster.tasks.registry import default_registry
+
+    flow = {
+        "id": "down",
+        "namespace": "my.team",
+        "inputs": [
+            {"id": "n", "type": "INT", "max": 5},
+            {"id": "day", "type": "DATE"},
+            {"id": "of.one", "type": "STRING"},
+        ],
+        "tasks": [{"id": "one", "type": "io.kestra.plugin.core.debug.Return"}],
+        "triggers": [
+            {
+                "id": "it",
+                "type": "io.kestra.plugin.core.trigger.Schedule",
+                "cron": "@daily",
+                "backfill": {"start": "2024-01-01T00:00:00Z"},
+                "minLogLevel": "DEBUG",
+                "inputs": {
+                    "n": 6,
+                    "day": "{{ trigger.date | date('yyyy-MM-dd') }}",
+                    "of": {"one": "x"},
+                    "dya": "2024-05-01",
+                },
+            }
+        ],
+    }
+    read = load_flow(yaml.safe_dump(flow, sort_keys=False), default_registry())
+    told = [*read.diagnostics, *check_triggers(read.require())]
+    assert {(one.code, one.severity) for one in told} == {
+        ("KD034", "warning"),
+        ("KD034", "info"),
+        ("KD055", "warning"),
+        ("KD056", "warning"),
+    }
+    texts = {one.code: one for one in told}
+    assert "it must be less than `5`" in texts["KD056"].message
+    assert texts["KD055"].hint == "did you mean `day`?"
+    lines = yaml.safe_dump(flow, sort_keys=False).splitlines()
+    assert lines[texts["KD056"].line - 1].strip() == "n: 6"
+    assert lines[texts["KD055"].line - 1].strip() == "dya: '2024-05-01'"
 
 
 def test_required_inputs_and_keys_with_their_places(tmp_path):
