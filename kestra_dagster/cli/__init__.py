@@ -12,6 +12,7 @@ from kestra_dagster.cli.demo import demo
 from kestra_dagster.cli.dev import dev
 from kestra_dagster.cli.import_flows import import_
 from kestra_dagster.cli.life import kill, replay, restart, resume
+from kestra_dagster.cli.purge import purge
 from kestra_dagster.cli.render import render
 from kestra_dagster.cli.run import run
 from kestra_dagster.cli.schema import schema
@@ -44,6 +45,7 @@ COMMANDS = (
     demo,
     webhooks,
     backfill,
+    purge,
 )
 for command in COMMANDS:
     cli.add_command(command)
