@@ -3,10 +3,12 @@
 # Dagster reads the annotations of assets: no `from __future__ import annotations` here.
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 
 import dagster as dg
 
+from kestra_dagster.lake.aws import explained
 from kestra_dagster.lake.config import Calendar, Lake
 from kestra_dagster.lake.jobs.catalog import FACT_OF, PROCESSED, RAW, tables
 from kestra_dagster.lake.jobs.checks import DESCRIPTIONS, checks_of
@@ -53,7 +55,8 @@ def _raw(calendar: Calendar, settings: Lake) -> dg.AssetsDefinition:
             "broken-rate": str(lake.broken_rate),
             "keyless-rate": str(lake.keyless_rate),
         }
-        yield from LayerRun(context, lake, "raw").materialize(options)
+        with _refusals_explained():
+            yield from LayerRun(context, lake, "raw").materialize(options)
 
     return generate_raw
 
@@ -71,9 +74,22 @@ def _processed(calendar: Calendar, settings: Lake) -> dg.AssetsDefinition:
     def process_raw(
         context: dg.AssetExecutionContext, lake: Lake
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        yield from LayerRun(context, lake, "processed").materialize({})
+        with _refusals_explained():
+            yield from LayerRun(context, lake, "processed").materialize({})
 
     return process_raw
+
+
+@contextmanager
+def _refusals_explained() -> Iterator[None]:
+    """Say in one message what AWS refused: the stack of boto3 tells nobody more."""
+    try:
+        yield
+    except Exception as error:
+        said = explained(error)
+        if said is None:
+            raise
+        raise dg.Failure(said) from None
 
 
 def _specs(calendar: Calendar, lake: Lake, layer: str) -> list[dg.AssetSpec]:

@@ -106,3 +106,32 @@ def passes(error: Exception) -> bool:
         return False
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status >= 500 or error.response.get("Error", {}).get("Code") in _PASSING | _EXPIRED
+
+
+def explained(error: Exception) -> str | None:
+    """Return what AWS, or boto3 before it asked, refused and what to do; None for other errors."""
+    from botocore import exceptions as boto
+
+    if isinstance(error, boto.ClientError):
+        found = error.response.get("Error", {})
+        code = found.get("Code", "")
+        said = f"`{error.operation_name}` was refused: {code}: {found.get('Message', '')}"
+    elif isinstance(error, boto.BotoCoreError):
+        code, said = type(error).__name__, f"boto3: {error}"
+    else:
+        return None
+    hint = next((text for part, text in _HINTS.items() if part in code), None)
+    return f"{said}\nhint: {hint}" if hint else said
+
+
+_HINTS = {
+    "NoCredentials": "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
+    "`kestra-dagster dev` needs none, it brings an S3 and an EMR of its own",
+    "NoRegion": "set LAKE_REGION, such as `eu-central-1`",
+    "NoSuchBucket": "create the bucket, or name yours in LAKE_BUCKET",
+    "Expired": "renew the credentials; they are read anew at each try",
+    "InvalidClientTokenId": "the access key is not known to AWS: see AWS_PROFILE",
+    "AccessDenied": "docs/data-platform.md lists what Dagster's role has to be allowed",
+    "EndpointConnection": "see AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_EMR and the network",
+}
+"""What to do about an error whose code or name holds a word."""

@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kestra_dagster.lake.jobs import layout
 from kestra_dagster.lake.local_emr.java import java_problem
 
 if TYPE_CHECKING:
@@ -92,10 +91,10 @@ def _show(console: Console, lake: Lake, day: str, buckets: Path) -> None:
     bucket = lake_bucket(lake)
     plain = not console.encoding.startswith("utf")
     table = Table(box=ASCII_DOUBLE_HEAD if plain else SIMPLE_HEAD, pad_edge=False)
+    # No wider than it must be: this fits into 80 columns.
     table.add_column("table", no_wrap=True)
     for name in ("rows", "columns", "files", "KiB"):
-        table.add_column(name, justify="right")
-    table.add_column("where", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True)
     manifests = [published(bucket, layer, day) for layer in ("raw", "processed")]
     for row in _rows(manifest for manifest in manifests if manifest):
         table.add_row(*row)
@@ -103,7 +102,8 @@ def _show(console: Console, lake: Lake, day: str, buckets: Path) -> None:
     for manifest in manifests:
         if manifest and manifest["layer"] == "processed":
             console.print(_accounts(manifest))
-    console.print(f"Files are in {lake.root}, the folder {buckets / lake.bucket}")
+    console.print(f"Each table is in {lake.root}/<table>/dt={day}/, {lake.root} being the folder")
+    console.print(f"{buckets / lake.bucket}")
 
 
 def _rows(manifests: Iterable[Manifest]) -> Iterable[tuple[str, ...]]:
@@ -115,7 +115,6 @@ def _rows(manifests: Iterable[Manifest]) -> Iterable[tuple[str, ...]]:
                 str(len(table["columns"])),
                 str(len(table["files"])),
                 f"{table['bytes'] / 1024:,.0f}",
-                layout.day_prefix(manifest["layer"], name, manifest["day"]),
             )
 
 

@@ -211,6 +211,14 @@ def test_a_job_that_fails_shows_its_python_traceback_in_the_run(
     assert {live.cluster.state for live in aws.emr.clusters.newest_first()} == {"TERMINATED"}
 
 
+def test_without_java_the_run_says_what_to_install(aws, instance, settings, monkeypatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", "/nowhere")
+    result = run(instance, settings, "lake_data_generation", "2025-01-20")
+    said = error_of(result)
+    assert "Spark needs Java 17 and `/nowhere/bin/java` was not found: install it" in said
+    assert "Traceback" not in said
+
+
 def test_credentials_are_in_no_event(instance, raw, processed) -> None:
     for result in (raw, processed):
         text = str(instance.get_records_for_run(result.run_id).records)

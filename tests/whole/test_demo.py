@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kestra_dagster.lake.jobs.catalog import PROCESSED, RAW
+from kestra_dagster.lake.local_emr.java import java_problem
 from kestra_dagster.local.listing import listing
 from kestra_dagster.local.s3 import local_s3
 
@@ -52,6 +54,13 @@ def test_the_demo_runs_everything_and_leaves_nothing_behind(place) -> None:
     assert row["task1"][1] <= row["task2"][0] + 1
     assert row["task2"][1] <= row["task3"][0] + 1
     assert set(chart(text, "sample-parallel-task")) == {"task1", "task2", "task3"}
+    if java_problem() is None:
+        shapes = re.findall(r"^ *(\w+)/(\w+) +([\d,]+) +\d+ +1 +\d+ *$", text, re.MULTILINE)
+        assert {(layer, table) for layer, table, rows in shapes if rows != "0"} == {
+            *(("raw", table) for table in RAW),
+            *(("processed", table) for table in PROCESSED),
+        }
+        assert "accepted +" in text
     place.wait_until_empty(5)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 OLDEST = 17
 _INSTALL = (
-    "install it (Debian and Ubuntu: `apt-get install openjdk-17-jre-headless`, macOS: "
-    "`brew install openjdk@17`), or set JAVA_HOME to where it is"
+    "install it (Debian 12 and Ubuntu: `apt-get install openjdk-17-jre-headless`, Debian 13: "
+    "`openjdk-21-jre-headless`, macOS: `brew install openjdk@17`), or set JAVA_HOME to where it is"
 )
 
 
