@@ -22,8 +22,12 @@ Sleep = Callable[[float], object]
 ACTIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 """States of a cluster that costs money and is not on its way out."""
 
+ALIVE_TAG = "dagster/alive_at"
+"""When whoever works with the cluster last said so, in seconds since 1970."""
+
 _OVER = frozenset({"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"})
 _PATIENCE_TO_TERMINATE = 60.0
+_SECONDS_BETWEEN_BEATS = 60.0
 
 
 class ClusterLost(RetryableError):
@@ -48,7 +52,7 @@ def emr_cluster(
 
     `sleep` is called while waiting; it may raise to cancel the work. What cannot be done here,
     because the process was killed, is left to the cluster's idle timeout and to the sensor that
-    reads its tags.
+    reads its tags: whose it is, and when that run last said that it is alive.
     """
     calls = emr_calls(lake, log, sleep)
     name = f"{name} {uuid.uuid4().hex[:12]}"
@@ -102,8 +106,12 @@ class Cluster:
     def _wait(self, step_id: str, name: str) -> None:
         """Poll the step: often at first, then every twentieth of the time that has passed."""
         began = time.monotonic()
+        next_beat = began + _SECONDS_BETWEEN_BEATS
         state = ""
         while True:
+            if time.monotonic() > next_beat:
+                self._calls("add_tags", ResourceId=self.id, Tags=[_alive()])
+                next_beat = time.monotonic() + _SECONDS_BETWEEN_BEATS
             answer = self._calls("describe_step", ClusterId=self.id, StepId=step_id)
             status = answer["Step"]["Status"]
             if status["State"] != state:
@@ -171,8 +179,15 @@ def job_flow(lake: Lake, name: str, tags: Mapping[str, str]) -> dict[str, Any]:
         "JobFlowRole": lake.instance_role,
         "VisibleToAllUsers": True,
         "AutoTerminationPolicy": {"IdleTimeout": lake.idle_timeout_seconds},
-        "Tags": [{"Key": key, "Value": value} for key, value in {**lake.tags, **tags}.items()],
+        "Tags": [
+            *({"Key": key, "Value": value} for key, value in {**lake.tags, **tags}.items()),
+            _alive(),
+        ],
     }
+
+
+def _alive() -> dict[str, str]:
+    return {"Key": ALIVE_TAG, "Value": str(int(time.time()))}
 
 
 def _fleet(lake: Lake, kind: str, capacity: int) -> dict[str, Any]:

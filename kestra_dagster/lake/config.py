@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from kestra_dagster.errors import TerminalError
 
@@ -92,6 +92,13 @@ class Lake(dg.ConfigurableResource):
     bootstrap: list[str] = Field(default=[], description="s3:// URIs of bootstrap scripts")
     spark: dict[str, str] = Field(default={}, description="Spark properties, over the tuned ones")
     tags: dict[str, str] = Field(default={}, description="Further tags of the cluster")
+    serverless_application_id: str = Field(
+        default="", description="EMR Serverless application to use instead of a cluster"
+    )
+    serverless_role_arn: str = Field(default="", description="Execution role of its job runs")
+    serverless_timeout_minutes: int = Field(
+        default=180, ge=5, description="After that EMR Serverless itself ends a job run"
+    )
     idle_timeout_seconds: int = Field(
         default=300,
         ge=1,
@@ -114,9 +121,23 @@ class Lake(dg.ConfigurableResource):
     )
     open_lineage_package: str = "io.openlineage:openlineage-spark_2.13:1.39.0"
 
+    @model_validator(mode="after")
+    def _role_of_serverless(self) -> Lake:
+        if self.serverless_application_id and not self.serverless_role_arn:
+            raise ValueError(
+                "`serverless_application_id` needs `serverless_role_arn`, the role that the jobs "
+                "of EMR Serverless run as"
+            )
+        return self
+
     @property
     def root(self) -> str:
         return f"s3://{self.bucket}"
+
+    @property
+    def silence_allowed(self) -> float:
+        """Seconds that a run may be silent; one that waits out EMR's errors is."""
+        return max(self.idle_timeout_seconds, self.api_patience_seconds + 120)
 
     @property
     def logs(self) -> str:
@@ -172,7 +193,10 @@ def from_environment(model: type[Model], environ: Mapping[str, str] | None = Non
         return model(**values)
     except ValidationError as error:
         problems = "; ".join(
-            f"`{PREFIX}{str(issue['loc'][0]).upper()}`: {issue['msg']}" for issue in error.errors()
+            f"`{PREFIX}{str(issue['loc'][0]).upper()}`: {issue['msg']}"
+            if issue["loc"]
+            else issue["msg"]
+            for issue in error.errors()
         )
         raise TerminalError(
             f"the lake cannot be configured from the environment: {problems}"

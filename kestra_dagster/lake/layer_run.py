@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import dagster as dg
 
 from kestra_dagster.lake.bucket import lake_bucket
-from kestra_dagster.lake.cluster import ClusterLost, emr_cluster
+from kestra_dagster.lake.cluster import Cluster, ClusterLost, emr_cluster
 from kestra_dagster.lake.config import Lake
 from kestra_dagster.lake.jobs.catalog import tables
 from kestra_dagster.lake.jobs.checks import Finding, Manifest, checks_of, judge
@@ -24,6 +25,7 @@ from kestra_dagster.lake.publications import (
     utc_now,
 )
 from kestra_dagster.lake.scripts import SCRIPTS, spark_submit_arguments, upload
+from kestra_dagster.lake.serverless import Application, emr_application
 from kestra_dagster.lake.step_logs import StepFailed
 
 RUN_TAG = "dagster/run_id"
@@ -89,18 +91,11 @@ class LayerRun:
         lake, context = self._lake, self._context
         folder = upload(lake, self._bucket)
         name = f"{self._layer} {span(days)}"
-        tags = {RUN_TAG: context.run.run_id, JOB_TAG: context.run.job_name, "dagster/asset": name}
         given = {"root": lake.root, "days": ",".join(days), "version": self._version, **options}
         arguments = spark_submit_arguments(folder, self._layer, given)
         try:
-            with emr_cluster(
-                lake,
-                f"{context.run.job_name} {name}",
-                {key: value[:_LONGEST_TAG] for key, value in tags.items()},
-                context.log.info,
-                self._sleep,
-            ) as cluster:
-                cluster.spark_submit(SCRIPTS[self._layer], arguments)
+            with self._spark(name) as spark:
+                spark.spark_submit(SCRIPTS[self._layer], arguments)
         except StepFailed as failure:
             context.log.error(str(failure))
             return failure
@@ -108,6 +103,15 @@ class LayerRun:
             context.log.warning(f"{lost}; at most {lake.retries} further attempts")
             raise dg.RetryRequested(lake.retries, _RETRY_DELAY) from lost
         return None
+
+    def _spark(self, name: str) -> AbstractContextManager[Cluster | Application]:
+        """Return a cluster for this step alone, or the EMR Serverless application if one is set."""
+        run, log = self._context.run, self._context.log.info
+        tags = {RUN_TAG: run.run_id, JOB_TAG: run.job_name, "dagster/asset": name}
+        tags = {key: value[:_LONGEST_TAG] for key, value in tags.items()}
+        if self._lake.serverless_application_id:
+            return emr_application(self._lake, tags, log, self._sleep)
+        return emr_cluster(self._lake, f"{run.job_name} {name}", tags, log, self._sleep)
 
     def _attempts(self, days: Sequence[str]) -> dict[str, Manifest]:
         found = {day: attempt(self._bucket, self._layer, day, self._version) for day in days}

@@ -1,16 +1,20 @@
-"""The sensor that terminates clusters whose run has ended without terminating them."""
+"""The sensor that terminates clusters which no run works with any more."""
 
 # Dagster reads the annotations of sensors: no `from __future__ import annotations` here.
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import dagster as dg
 
 from kestra_dagster.lake.aws import Calls
-from kestra_dagster.lake.cluster import active_clusters, emr_calls
+from kestra_dagster.lake.cluster import ALIVE_TAG, active_clusters, emr_calls
 from kestra_dagster.lake.config import Calendar, Lake
 from kestra_dagster.lake.layer_run import RUN_TAG
+from kestra_dagster.lake.serverless import active_job_runs, serverless_calls
 
 _EVERY_SECONDS = 60
 _PATIENCE = 20.0
@@ -27,37 +31,72 @@ def orphan_sensor(calendar: Calendar) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING
         if running
         else dg.DefaultSensorStatus.STOPPED,
-        description="Terminates EMR clusters whose run has ended: its process was killed, or EMR "
-        "could not be reached.",
+        description="Terminates EMR clusters whose run is not at work any more: its process was "
+        "killed, Dagster was restarted, or EMR could not be reached.",
     )
     def terminate_orphan_clusters(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SkipReason:
         if not has_credentials():
             return dg.SkipReason("no AWS credentials here, so no clusters")
-        calls = emr_calls(lake, context.log.info).patient(_PATIENCE)
-        ended = list(orphans(calls, context.instance))
+        ended = [
+            *_clusters(emr_calls(lake, context.log.info).patient(_PATIENCE), context.instance, lake)
+        ]
+        if lake.serverless_application_id:
+            calls = serverless_calls(lake, context.log.info).patient(_PATIENCE)
+            ended += _job_runs(calls, context.instance, lake)
         if not ended:
             return dg.SkipReason("every cluster belongs to a run at work")
-        for cluster, why in ended:
-            calls("terminate_job_flows", JobFlowIds=[cluster])
-            context.log.info(f"terminated cluster `{cluster}`: {why}")
-        return dg.SkipReason(
-            "terminated " + ", ".join(f"`{cluster}` ({why})" for cluster, why in ended)
-        )
+        for orphan in ended:
+            orphan.end()
+            context.log.info(f"terminated {orphan}")
+        return dg.SkipReason(f"terminated {', '.join(map(str, ended))}")
 
     return terminate_orphan_clusters
 
 
-def orphans(calls: Calls, instance: dg.DagsterInstance) -> Iterator[tuple[str, str]]:
-    """Yield the clusters of runs that have ended, and why each is one.
+@dataclass(frozen=True)
+class Orphan:
+    """What costs money for nobody, why that is known, and the call that ends it."""
 
-    A run that the instance does not know may be another instance's: its cluster is not touched.
-    """
+    id: str
+    why: str
+    end: Callable[[], object]
+
+    def __str__(self) -> str:
+        return f"`{self.id}` ({self.why})"
+
+
+def _clusters(calls: Calls, instance: dg.DagsterInstance, lake: Lake) -> Iterator[Orphan]:
     for summary in active_clusters(calls):
-        cluster = calls("describe_cluster", ClusterId=summary["Id"])["Cluster"]
+        id = summary["Id"]
+        cluster = calls("describe_cluster", ClusterId=id)["Cluster"]
         tags = {tag["Key"]: tag["Value"] for tag in cluster.get("Tags", [])}
-        run = instance.get_run_by_id(tags[RUN_TAG]) if RUN_TAG in tags else None
-        if run is not None and run.is_finished:
-            yield summary["Id"], f"run {run.run_id} is {run.status.value}"
+        if why := _left(tags, instance, lake):
+            yield Orphan(id, why, partial(calls, "terminate_job_flows", JobFlowIds=[id]))
+
+
+def _job_runs(calls: Calls, instance: dg.DagsterInstance, lake: Lake) -> Iterator[Orphan]:
+    for summary in active_job_runs(calls, lake):
+        which = {"applicationId": lake.serverless_application_id, "jobRunId": summary["id"]}
+        tags = calls("get_job_run", **which)["jobRun"].get("tags", {})
+        if why := _left(tags, instance, lake):
+            yield Orphan(summary["id"], why, partial(calls, "cancel_job_run", **which))
+
+
+def _left(tags: Mapping[str, str], instance: dg.DagsterInstance, lake: Lake) -> str | None:
+    """Return why nobody works with what has these tags, None if somebody may.
+
+    A run that the instance does not know may be another instance's: what is its is not touched. One
+    that looks busy may have died with its Dagster; it has stopped saying that it is alive.
+    """
+    run = instance.get_run_by_id(tags[RUN_TAG]) if RUN_TAG in tags else None
+    if run is None:
+        return None
+    if run.is_finished:
+        return f"run {run.run_id} is {run.status.value}"
+    silent = time.time() - float(tags.get(ALIVE_TAG, "inf"))
+    if silent > lake.silence_allowed:
+        return f"run {run.run_id} is silent since {silent:.0f} s"
+    return None
 
 
 def has_credentials() -> bool:

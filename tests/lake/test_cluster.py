@@ -81,6 +81,17 @@ def test_a_step_reads_and_writes_the_bucket(aws, lake: Lake) -> None:
     assert any("COMPLETED" in line for line in said)
 
 
+def test_whoever_waits_for_a_step_says_that_it_is_alive(aws, lake: Lake, monkeypatch) -> None:
+    monkeypatch.setattr("kestra_dagster.lake.cluster._SECONDS_BETWEEN_BEATS", 0.0)
+    script = aws.put("code/alive.py", QUICK)
+    with emr_cluster(lake, "alive", {"dagster/run_id": "r1"}, Said()) as cluster:
+        tags = aws.emr.clusters[cluster.id].cluster.tags
+        tags["dagster/alive_at"] = "0"
+        cluster.spark_submit("quick", [script])
+        assert abs(time.time() - float(tags["dagster/alive_at"])) < 60
+        assert tags["dagster/run_id"] == "r1"
+
+
 def test_a_failing_step_shows_the_traceback_of_the_job(aws, lake: Lake) -> None:
     script = aws.put("code/broken.py", BROKEN)
     with pytest.raises(StepFailed) as caught, emr_cluster(lake, "broken", {}, Said()) as cluster:

@@ -110,6 +110,33 @@ def test_the_cluster_of_a_killed_run_ends_itself_once_it_is_idle(aws, instance) 
     assert cluster.cluster.reason["Code"] == "AUTO_TERMINATION"
 
 
+def test_the_cluster_of_a_run_that_died_with_its_dagster_is_terminated(aws, instance) -> None:
+    """The run looks busy for ever: who would have noticed its death is gone too."""
+    import boto3
+
+    emr = boto3.client("emr")
+    repository = lake_definitions(Calendar(), Lake()).get_repository_def()
+    job = repository.get_job("lake_data_generation")
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    allowed = Lake().silence_allowed
+    clusters = {}
+    for silent in (allowed - 30, allowed + 1):
+        tags = {"dagster/run_id": run.run_id, "dagster/alive_at": str(int(time.time() - silent))}
+        clusters[silent] = emr.run_job_flow(
+            Name="silent",
+            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+            Instances={"KeepJobFlowAliveWhenNoSteps": True},
+        )["JobFlowId"]
+    busy, dead = clusters.values()
+    try:
+        assert f"terminated `{dead}` (run {run.run_id} is silent since " in sense(instance)
+        aws.emr.clusters[dead].join(15)
+        assert aws.emr.clusters[dead].cluster.state == "TERMINATED"
+        assert "every cluster belongs to a run at work" in sense(instance)
+    finally:
+        emr.terminate_job_flows(JobFlowIds=[busy])
+
+
 def test_the_sensor_leaves_the_clusters_of_others_alone(aws, instance) -> None:
     import boto3
 
