@@ -223,11 +223,28 @@ class Careless(Processing):
         self._lake.write(kept, "processed", table, self._day, self._version)
 
 
-def test_lost_doubled_and_dangling_rows_are_found_in_the_files(lake: Lake, raw) -> None:
-    manifest = Careless(lake, NEW, "careless").run()
-    broken = {
-        f"{item.table}.{item.check}": item.said for item in judge(manifest) if not item.passed
-    }
+@pytest.fixture(scope="module")
+def careless(lake: Lake, processed) -> tuple[Careless, dict[str, Any]]:
+    """The same day processed once more, and spoiled afterwards."""
+    processing = Careless(lake, NEW, "careless")
+    return processing, processing.run()
+
+
+def test_a_day_processed_again_is_the_same_and_is_there_once(
+    lake: Lake, processed, careless
+) -> None:
+    again, _ = careless
+    for table in PROCESSED:
+        assert again.written[table] == contents(lake, processed, table)
+    assert lake.published("processed", NEW)["version"] == "done"
+    lake.finish({**processed, "version": "again"}, True, 0.5)
+    assert lake.published("processed", NEW)["version"] == "again"
+
+
+def test_lost_doubled_and_dangling_rows_are_found_in_the_files(lake: Lake, careless) -> None:
+    _, manifest = careless
+    findings = [item for item in judge(manifest) if not item.passed]
+    broken = {f"{item.table}.{item.check}": item.said for item in findings}
     assert set(broken) == {
         "dim_product.reconciles",
         "fct_order_lines.references",
