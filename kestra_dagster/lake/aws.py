@@ -48,6 +48,17 @@ def client(service: str, lake: Lake, *, attempts: int = 5) -> Any:
     return Session().client(service, region_name=lake.region or None, config=config)
 
 
+def has_credentials() -> bool:
+    """Say whether the environment names an AWS to work with; what runs by itself rests without.
+
+    It looks without asking: a machine outside of AWS would wait for a metadata server. Credentials
+    in a file alone do not count: nobody said yet that clusters are wanted with them.
+    """
+    named = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
+    more = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_ENDPOINT_URL_EMR", "LAKE_BUCKET")
+    return any(os.environ.get(name) for name in (*named, *more))
+
+
 class Calls:
     """Call operations of one service, waiting out throttling, 5xx, lost connections, expired keys.
 

@@ -2,7 +2,6 @@
 
 # Dagster reads the annotations of sensors: no `from __future__ import annotations` here.
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from functools import partial
 
 import dagster as dg
 
-from kestra_dagster.lake.aws import Calls
+from kestra_dagster.lake.aws import Calls, has_credentials
 from kestra_dagster.lake.cluster import ALIVE_TAG, active_clusters, emr_calls
 from kestra_dagster.lake.config import Calendar, Lake
 from kestra_dagster.lake.layer_run import RUN_TAG
@@ -97,10 +96,3 @@ def _left(tags: Mapping[str, str], instance: dg.DagsterInstance, lake: Lake) -> 
     if silent > lake.silence_allowed:
         return f"run {run.run_id} is silent since {silent:.0f} s"
     return None
-
-
-def has_credentials() -> bool:
-    """Look without asking: a machine outside of AWS would wait for a metadata server."""
-    named = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
-    more = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_ENDPOINT_URL_EMR", "LAKE_BUCKET")
-    return any(os.environ.get(name) for name in (*named, *more))

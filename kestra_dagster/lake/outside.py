@@ -9,13 +9,13 @@ from typing import Any
 
 import dagster as dg
 
+from kestra_dagster.lake.aws import has_credentials
 from kestra_dagster.lake.bucket import Bucket, lake_bucket
 from kestra_dagster.lake.config import Calendar, Lake
 from kestra_dagster.lake.jobs import layout
 from kestra_dagster.lake.jobs.catalog import tables
 from kestra_dagster.lake.layer_run import OWN_VERSION
 from kestra_dagster.lake.metadata import asset_key, day_metadata
-from kestra_dagster.lake.orphans import has_credentials
 from kestra_dagster.lake.publications import published, utc_now
 
 LAYERS = ("raw", "processed")

@@ -7,6 +7,7 @@ from datetime import datetime, time, timedelta
 
 import dagster as dg
 
+from kestra_dagster.lake.aws import has_credentials
 from kestra_dagster.lake.config import Calendar
 from kestra_dagster.lake.jobs.catalog import PROCESSED, RAW
 from kestra_dagster.lake.metadata import asset_key
@@ -17,6 +18,9 @@ CATCH_UP_DAYS = 3
 """How many days back the sensor still looks for days whose raw data came late."""
 
 _WAITING_SECONDS = 60
+_NO_AWS = dg.SkipReason(
+    "no AWS to make days with: set LAKE_BUCKET and AWS credentials, or use `kestra-dagster dev`"
+)
 _RAW_KEYS = [asset_key("raw", table) for table in RAW]
 _PROCESSED_KEYS = [asset_key("processed", table) for table in PROCESSED]
 
@@ -47,15 +51,15 @@ def lake_schedules(
     """Return the schedules; each makes the last day that is over at its tick."""
 
     def generate(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        day = last_day(calendar, context.scheduled_execution_time)
-        if day is None:
-            return _before_the_first(calendar)
+        day = _day_to_make(calendar, context.scheduled_execution_time)
+        if isinstance(day, dg.SkipReason):
+            return day
         return _request(day)
 
     def process(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        day = last_day(calendar, context.scheduled_execution_time)
-        if day is None:
-            return _before_the_first(calendar)
+        day = _day_to_make(calendar, context.scheduled_execution_time)
+        if isinstance(day, dg.SkipReason):
+            return day
         missing = missing_tables(context.instance, _RAW_KEYS, day)
         if missing:
             return dg.SkipReason(
@@ -109,6 +113,8 @@ def waiting_sensor(
         description="Starts the processing of days whose time came before their raw data did.",
     )
     def wait(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        if not has_credentials():
+            return _NO_AWS
         requests, waiting = [], []
         for day in due_days(calendar, datetime.now(calendar.zone)):
             if not missing_tables(context.instance, _PROCESSED_KEYS, day):
@@ -170,8 +176,11 @@ def _request(day: str, key: str | None = None) -> dg.RunRequest:
     return dg.RunRequest(run_key=key, partition_key=day)
 
 
-def _before_the_first(calendar: Calendar) -> dg.SkipReason:
-    return dg.SkipReason(f"no day since {calendar.start_date} is over yet")
+def _day_to_make(calendar: Calendar, tick: datetime) -> str | dg.SkipReason:
+    if not has_credentials():
+        return _NO_AWS
+    day = last_day(calendar, tick)
+    return day or dg.SkipReason(f"no day since {calendar.start_date} is over yet")
 
 
 def _listed(keys: Sequence[dg.AssetKey]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -22,6 +23,11 @@ BERLIN = ZoneInfo("Europe/Berlin")
 CALENDAR = Calendar(start_date=date(2025, 1, 1), time_zone="Europe/Berlin")
 GENERATION, PROCESSING = "lake_data_generation_daily", "lake_data_processing_daily"
 SENSOR = "lake_processing_waits_for_raw"
+
+
+@pytest.fixture(autouse=True)
+def some_aws(monkeypatch) -> None:
+    monkeypatch.setenv("LAKE_BUCKET", "builditall")
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +115,18 @@ def test_before_the_first_day_is_over_there_is_nothing_to_make(repository, insta
     assert (
         "no day since 2025-01-01 is over" in tick(repository, instance, GENERATION, at).skip_message
     )
+
+
+def test_without_an_aws_nothing_starts_by_itself(repository, instance, monkeypatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "LAKE_")):
+            monkeypatch.delenv(name)
+    at = datetime(2025, 3, 30, 18, tzinfo=BERLIN)
+    for schedule in (GENERATION, PROCESSING):
+        skipped = tick(repository, instance, schedule, at)
+        assert skipped.run_requests == []
+        assert "no AWS to make days with: set LAKE_BUCKET" in skipped.skip_message
+    assert "no AWS to make days with" in sense(repository, instance).skip_message
 
 
 def test_processing_starts_when_the_raw_day_is_there(repository, instance) -> None:
