@@ -127,7 +127,11 @@ def script_type(type_name: str) -> type[ScriptSpec]:
         base = scripts_python.Script if kind == "Script" else scripts_python.Commands
     body = {
         "__module__": __name__,
-        "__doc__": f"{base.__doc__} Language: {name}.",
+        "__doc__": (
+            f"Run a script that stands in the flow, in {name}."
+            if kind == "Script"
+            else f"Run commands in one shell, where {name} is at hand."
+        ),
         "language": language,
         "default_image": language.image,
         "default_interpreter": language.interpreter,
