@@ -10,6 +10,7 @@ from kestra_dagster.cli.backfill import backfill
 from kestra_dagster.cli.check import check, list_flows
 from kestra_dagster.cli.demo import demo
 from kestra_dagster.cli.dev import dev
+from kestra_dagster.cli.health import health
 from kestra_dagster.cli.import_flows import import_
 from kestra_dagster.cli.life import kill, replay, restart, resume
 from kestra_dagster.cli.purge import purge
@@ -17,6 +18,7 @@ from kestra_dagster.cli.render import render
 from kestra_dagster.cli.run import run
 from kestra_dagster.cli.schema import schema
 from kestra_dagster.cli.webhooks import webhooks
+from kestra_dagster.cli.worker import worker
 from kestra_dagster.errors import KestraDagsterError, TerminalError
 
 FAILED = 1
@@ -44,6 +46,8 @@ COMMANDS = (
     dev,
     demo,
     webhooks,
+    worker,
+    health,
     backfill,
     purge,
 )

@@ -8,6 +8,7 @@ beyond importable names is listed in tests/executor/test_internals.py, which fai
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 SUPPORTED_DAGSTER = ">=1.13.20,<1.14"
 
+USED_BY_RUNS = (
+    "dagster._cli.api",
+    "dagster._core.execution.plan.execute_step",
+    "dagster._core.storage.fs_io_manager",
+)
+"""Modules that `execute_run` imports."""
+
 try:
     from dagster._core.errors import (
         DagsterExecutionInterruptedError,
         DagsterInvariantViolationError,
     )
+    from dagster._core.errors import DagsterUserCodeUnreachableError as CodeUnreachableError
     from dagster._core.events import DagsterEvent, EngineEventData
     from dagster._core.execution.api import ExecuteRunWithPlanIterable
     from dagster._core.execution.compute_logs import create_compute_log_file_key
@@ -68,6 +77,12 @@ try:
     from dagster._core.execution.tags import get_tag_concurrency_limits_config
     from dagster._core.executor.base import Executor
     from dagster._core.instance.types import _EventListenerLogHandler
+    from dagster._core.launcher import (
+        CheckRunHealthResult,
+        LaunchRunContext,
+        RunLauncher,
+        WorkerStatus,
+    )
     from dagster._core.log_manager import (
         DagsterLogHandler,
         DagsterLogManager,
@@ -97,7 +112,10 @@ __all__ = [
     "ASSET_EVENTS",
     "PIPELINE_EVENTS",
     "SUPPORTED_DAGSTER",
+    "USED_BY_RUNS",
     "ActiveExecution",
+    "CheckRunHealthResult",
+    "CodeUnreachableError",
     "ConfigurableClass",
     "ConfigurableClassData",
     "DagsterEvent",
@@ -114,11 +132,13 @@ __all__ = [
     "Executor",
     "FromMultipleSources",
     "InstanceConcurrencyContext",
+    "LaunchRunContext",
     "PlanExecutionContext",
     "PlanExecutionContextManager",
     "PlanOrchestrationContext",
     "ResolvedFromDynamicStepHandle",
     "RetryMode",
+    "RunLauncher",
     "SerializableErrorInfo",
     "SqlEventLogStorageTable",
     "SqliteEventLogStorage",
@@ -129,6 +149,8 @@ __all__ = [
     "StepOutputHandle",
     "UnresolvedStepHandle",
     "UserConfigSchema",
+    "WorkerStatus",
+    "class_data",
     "compute_log_setup_error",
     "compute_log_teardown_error",
     "connect_as_before",
@@ -136,6 +158,7 @@ __all__ = [
     "create_compute_log_file_key",
     "dagster_event_sequence_for_step",
     "exc_info_of",
+    "execute_run",
     "get_log_record_event",
     "get_retries_config",
     "get_step_dependency_config_field",
@@ -143,6 +166,7 @@ __all__ = [
     "has_listeners",
     "has_log_record_event",
     "hook_events",
+    "instance_defaults",
     "next_claim_due",
     "pool_like",
     "serializable_error_info_from_exc_info",
@@ -198,6 +222,36 @@ def take_over_python_loggers(log: DagsterLogManager) -> list[logging.Logger]:
     loggers = list(log._managed_loggers)
     log._managed_loggers = []
     return loggers
+
+
+def class_data(module: str, name: str, config: Mapping[str, Any]) -> ConfigurableClassData:
+    """Return a part of an instance as `dagster.yaml` would name it."""
+    import yaml
+    from dagster._serdes import ConfigurableClassData
+
+    return ConfigurableClassData(module, name, yaml.safe_dump(dict(config)))
+
+
+def instance_defaults(base_dir: str) -> Mapping[str, ConfigurableClassData | None]:
+    """Return the parts of an instance in a folder whose `dagster.yaml` names none."""
+    from dagster._core.instance.ref import InstanceRef
+
+    return InstanceRef.config_defaults(base_dir)
+
+
+def execute_run(instance: DagsterInstance, run_id: str) -> None:
+    """Execute a run in the main thread of this process; SIGTERM and SIGINT end it in order.
+
+    What goes wrong is told to the instance. It is what `dagster api execute_run` does.
+    """
+    from dagster._cli.api import _execute_run_command_body
+    from dagster._utils.interrupts import capture_interrupts
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with capture_interrupts():
+        _execute_run_command_body(
+            run_id, instance, write_stream_fn=lambda _: None, set_exit_code_on_failure=False
+        )
 
 
 _STORAGE_NAMES = {

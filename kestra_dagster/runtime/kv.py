@@ -221,11 +221,14 @@ def _opened(url: str) -> tuple[Engine, Table]:
     return engine, table
 
 
-def engine_of(url: str) -> Engine:
-    """Return an engine on a database of an instance; on SQLite, who writes begins `IMMEDIATE`."""
+def engine_of(url: str, kept: int = 4) -> Engine:
+    """Return an engine on a database of an instance; on SQLite, who writes begins `IMMEDIATE`.
+
+    It keeps so many connections open when nobody uses them.
+    """
     from sqlalchemy import create_engine, event
 
-    engine = create_engine(url, pool_size=4, max_overflow=28, pool_pre_ping="sqlite" not in url)
+    engine = create_engine(url, pool_size=kept, max_overflow=28, pool_pre_ping="sqlite" not in url)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     return engine

@@ -1,0 +1,1 @@
+"""Whole runs on workers: Celery hands them out by Redis, the database says who does what."""

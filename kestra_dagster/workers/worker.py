@@ -1,0 +1,122 @@
+"""A worker: takes ids of runs from the broker and runs each in a process of its own.
+
+Those processes are forked from one that has imported Dagster and this package already, so that a
+run begins at once, and none sees what another one did.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from kestra_dagster.workers.broker import NAME, TASK, celery_app
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from dagster import DagsterInstance
+
+PRELOADED = (
+    "boto3",
+    "dagster_aws.s3.compute_log_manager",
+    "dagster_postgres",
+    "kestra_dagster.orchestration.execution_resource",
+    "kestra_dagster.orchestration.location",
+    "kestra_dagster.orchestration.op_run",
+)
+GRACE_SECONDS = 20.0
+"""How long a run may take to end when it is told to, before its process is killed."""
+
+
+def serve(broker: str, concurrency: int, queues: Sequence[str]) -> None:
+    """Take runs until the process is told to end; those in progress go on to their end."""
+    app = worker_app(broker)
+    preload()
+    app.worker_main(
+        [
+            "worker",
+            "--pool=prefork",
+            f"--concurrency={concurrency}",
+            f"--queues={','.join(queues)}",
+            f"--hostname={NAME}@%h",
+            "--loglevel=WARNING",
+            "--without-gossip",
+            "--without-mingle",
+        ]
+    )
+
+
+def worker_app(broker: str) -> Celery:
+    """Return the application with its one task."""
+    app = celery_app(broker)
+
+    @app.task(name=TASK)
+    def execute(run_id: str) -> None:
+        execute_here(run_id)
+
+    return app
+
+
+def preload() -> None:
+    """Import what every run needs, before processes are forked."""
+    from importlib import import_module
+
+    from kestra_dagster.executor.internals import USED_BY_RUNS
+    from kestra_dagster.tasks.registry import default_registry
+
+    for module in (*USED_BY_RUNS, *PRELOADED):
+        import_module(module)
+    default_registry()
+    gc.collect()
+    gc.freeze()
+
+
+def execute_here(run_id: str) -> None:
+    """Execute a run in this process, which does nothing else; return when all of it has ended."""
+    from dagster import DagsterInstance
+
+    with DagsterInstance.get() as instance:
+        _execute(instance, run_id)
+        for thread in threading.enumerate():  # executions that nobody waits for
+            if thread is not threading.main_thread() and not thread.daemon:
+                thread.join()
+
+
+def _execute(instance: DagsterInstance, run_id: str) -> None:
+    from dagster import DagsterRunStatus
+
+    from kestra_dagster.executor.internals import execute_run
+    from kestra_dagster.orchestration.beats import beating, beats_of
+
+    over = threading.Event()
+
+    def unwanted() -> bool:
+        run = instance.get_run_by_id(run_id)
+        return run is None or run.is_finished or run.status == DagsterRunStatus.CANCELING
+
+    def stop() -> None:
+        if not over.is_set():
+            over.set()
+            threading.Thread(target=_end_this_process, args=(ended,), daemon=True).start()
+
+    ended = threading.Event()
+    with beating(beats_of(instance), run_id, unwanted=unwanted, stop=stop, at_once=True):
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return
+        if run.status == DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, "It was terminated before a worker began with it.")
+        elif run.status == DagsterRunStatus.STARTING:
+            execute_run(instance, run_id)
+        # else a message that came twice
+        ended.set()
+
+
+def _end_this_process(ended: threading.Event) -> None:
+    """Interrupt the run, and kill the process if that does not end it."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    if not ended.wait(GRACE_SECONDS):
+        os.kill(os.getpid(), signal.SIGKILL)
