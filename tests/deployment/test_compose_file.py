@@ -150,6 +150,7 @@ def test_requirements_of_the_image_are_those_of_the_project() -> None:
     for requirement in map(Requirement, wanted):
         name = canonicalize_name(requirement.name)
         if name != "pyspark":  # EMR has it
+            assert name in versions, f"{name}: run scripts/requirements.sh"
             assert requirement.specifier.contains(versions[name]), name
 
 
