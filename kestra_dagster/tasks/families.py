@@ -61,6 +61,21 @@ _ROWS: Mapping[str, str] = {
     "aws_s3_download": "aws.s3.Download aws.s3.Downloads aws.s3.List",
     "aws_s3_objects": "aws.s3.Copy aws.s3.CreateBucket aws.s3.Delete aws.s3.DeleteList",
     "aws_s3_upload": "aws.s3.Upload",
+    "compress": (
+        "compress.ArchiveCompress compress.ArchiveDecompress compress.FileCompress "
+        "compress.FileDecompress"
+    ),
+    "serdes_avro": (
+        "serdes.avro.AvroToIon serdes.avro.IonToAvro serdes.parquet.IonToParquet "
+        "serdes.parquet.ParquetToIon"
+    ),
+    "serdes_csv": "serdes.csv.CsvToIon serdes.csv.IonToCsv",
+    "serdes_excel": "serdes.excel.ExcelToIon serdes.excel.IonToExcel",
+    "serdes_json": (
+        "serdes.json.IonToJson serdes.json.JsonToIon serdes.json.JsonToJsonl "
+        "serdes.yaml.IonToYaml serdes.yaml.JsonToYaml serdes.yaml.YamlToIon serdes.yaml.YamlToJson"
+    ),
+    "serdes_xml": "serdes.xml.IonToXml serdes.xml.XmlToIon",
     "jdbc:jdbc_type": " ".join(f"jdbc.{name}.Query jdbc.{name}.Queries" for name in JDBC),
 }
 """Module -> type names, without the usual prefix; the class has the last part as its name, or what
