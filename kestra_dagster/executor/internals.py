@@ -158,6 +158,7 @@ __all__ = [
     "create_compute_log_file_key",
     "dagster_event_sequence_for_step",
     "exc_info_of",
+    "execute_queued",
     "execute_run",
     "get_log_record_event",
     "get_retries_config",
@@ -168,6 +169,7 @@ __all__ = [
     "hook_events",
     "instance_defaults",
     "next_claim_due",
+    "origins_for",
     "pool_like",
     "serializable_error_info_from_exc_info",
     "server_engine",
@@ -196,6 +198,26 @@ def link_run(instance: Any, run: Any, message: str, label: str, other_run_id: st
 
     data = EngineEventData(metadata={label: MetadataValue.dagster_run(other_run_id)})
     instance.report_engine_event(message, run, data)
+
+
+def origins_for(run: Any, job_name: str) -> tuple[Any, Any]:
+    """Return where a job is found that stands in the code location which a run is of.
+
+    The first is for servers and daemons, the second for the process that will execute it.
+    """
+    remote = run.remote_job_origin.repository_origin.get_job_origin(job_name)
+    return remote, run.job_code_origin._replace(job_name=job_name)
+
+
+def execute_queued(job: Any, run_id: str, instance: Any) -> None:
+    """Take a run out of the queue and execute it in this thread, to its end."""
+    from dagster import DagsterEventType
+    from dagster._core.execution.api import execute_run as execute_here
+
+    run = instance.get_run_by_id(run_id)
+    starting = DagsterEvent(DagsterEventType.PIPELINE_STARTING.value, run.job_name)
+    instance.report_dagster_event(starting, run_id=run_id)
+    execute_here(job, instance.get_run_by_id(run_id), instance)
 
 
 def next_claim_due(pools: InstanceConcurrencyContext) -> float | None:

@@ -16,13 +16,14 @@ from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.orchestration.beats import beating, beats_of
 from kestra_dagster.orchestration.changes import changes_listener
-from kestra_dagster.orchestration.children import PARENT_TAG, children_on
+from kestra_dagster.orchestration.children import children_on
 from kestra_dagster.orchestration.database import database_url
 from kestra_dagster.orchestration.executions import InstanceExecutions
+from kestra_dagster.orchestration.handover import take
 from kestra_dagster.orchestration.input_config import HELD
 from kestra_dagster.orchestration.sessions import Session, session_of
 from kestra_dagster.orchestration.started import started_session
-from kestra_dagster.orchestration.tags import EXECUTION_TAG, STATE_TAG, label_tags
+from kestra_dagster.orchestration.tags import EXECUTION_TAG, PARENT_TAG, STATE_TAG, label_tags
 from kestra_dagster.orchestration.trigger_store import trigger_store
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.alive import is_held
@@ -39,7 +40,10 @@ from kestra_dagster.runtime.secrets import Masker, environment_secret
 
 
 def execution_of_run(
-    context: dg.InitResourceContext, plan: Plan, types: TaskTypes, flows: FlowCatalog | None = None
+    context: dg.InitResourceContext,
+    plan: Plan,
+    types: TaskTypes,
+    flows: FlowCatalog | None = None,
 ) -> Iterator[Execution | None]:
     """Open a run's execution for its steps and, when the run ends, settle it."""
     run, instance = context.run, context.instance
@@ -49,11 +53,11 @@ def execution_of_run(
         # `dagster job execute` makes the resources of a run again to look at its result.
         yield None
         return
-    current = session_of(run.tags) or started_session(instance, plan.flow, run) or Session()
+    platform = platform_of(instance, types, flows)
+    current = _session(instance, platform, plan.flow, run)
     masker = Masker()
     config = context.resource_config.get("inputs") or {}
     given = _inputs(plan.flow, config, current, masker)
-    platform = platform_of(instance, types, flows)
     continuation = current.continuation or _continuation(platform, instance, run)
     execution = open_execution(
         plan,
@@ -86,7 +90,35 @@ def execution_of_run(
         if execution.whole:
             execution.settle()
             instance.add_run_tags(run.run_id, label_tags(execution.labels))
+            if execution.retry_in is not None and not current.makes_retries:
+                _retry(instance, execution, execution.retry_in)
         execution.close()
+
+
+def _session(
+    instance: dg.DagsterInstance, platform: Platform, flow: Flow, run: dg.DagsterRun
+) -> Session:
+    """Return what whoever asked for a run hands to it, in this process or through the database."""
+    here = session_of(run.tags)
+    if here is not None:
+        return here
+    handed = take(platform.kv, run.run_id)
+    if handed is not None:
+        return handed.session()
+    return started_session(instance, flow, run) or Session()
+
+
+def _retry(instance: dg.DagsterInstance, execution: Execution, delay: float) -> None:
+    """Have the execution follow that takes the place of one that ended RETRIED."""
+    from kestra_dagster.orchestration.run_queue import submit_retry
+
+    execution.cancel.sleep(delay)
+    if not submit_retry(instance, execution):
+        execution.note(
+            "WARN",
+            "no new execution follows: this run was not started from a code location, which could "
+            "be asked for one",
+        )
 
 
 def _end_run(instance: dg.DagsterInstance, run_id: str) -> bool:

@@ -18,7 +18,7 @@ from kestra_dagster.orchestration.graphs import build_graph
 from kestra_dagster.orchestration.input_config import input_fields
 from kestra_dagster.orchestration.names import job_name
 from kestra_dagster.orchestration.ops import RESOURCE, build_op
-from kestra_dagster.orchestration.tags import flow_tags
+from kestra_dagster.orchestration.tags import NAMES_TAG, flow_tags
 from kestra_dagster.plan.compile import compile_flow
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.secrets import Masker
@@ -50,7 +50,7 @@ def build_job(
         config=dg.ConfigMapping(
             config_fn=_quietly if quiet else _to_resource, config_schema=fields
         ),
-        tags=flow_tags(flow),
+        tags=flow_tags(flow) | ({NAMES_TAG: name_template} if name_template else {}),
         metadata=_metadata(flow),
     )
 

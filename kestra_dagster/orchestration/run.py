@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -81,19 +81,14 @@ def execute_on_dagster(
     config = to_config(flow, given) if session.checked else {}
     if after is not None:
         config = after.run_config
-    folder = flows if flows is not None and flows.is_dir() else None
-    job = dg.build_reconstructable_job(
-        __name__,
-        "flow_job",
-        reconstructable_kwargs={
-            "file": flow.source.file,
-            "text": flow.source.text,
-            "flows": str(folder) if folder else None,
-            "checked": bool(config) if after is not None else session.checked,
-            "name": after.job_name if after is not None else None,
-        },
+    job = reconstructable_flow(
+        flow,
+        flows,
+        checked=bool(config) if after is not None else session.checked,
+        name=after.job_name if after is not None else None,
     )
-    _leave_logging_alone(instance)
+    leave_logging_alone(instance)
+    session = replace(session, makes_retries=True)
     link = dg.ReexecutionOptions(after.run_id) if after is not None else None
     while True:
         with opened_session(session) as key:
@@ -106,16 +101,38 @@ def execute_on_dagster(
             )
         execution = session.execution
         if execution is None:
-            raise RunNotStarted(_why(result))
+            raise RunNotStarted(why_failed(result.all_events, result.run_id))
         if execution.retry_in is None:
             return execution
         time.sleep(execution.retry_in)
         session = replace(
-            session, retry_of=execution, execution=None, continuation=None, execution_id=None
+            session, retry_of=execution.tried, execution=None, continuation=None, execution_id=None
         )
 
 
-def _leave_logging_alone(instance: dg.DagsterInstance) -> None:
+def reconstructable_flow(
+    flow: Flow, flows: Path | None, *, checked: bool = True, name: str | None = None
+) -> Any:
+    """Return the job of a flow in the form that Dagster's functions for whole runs take.
+
+    `flows` is where subflows are found, if it is there; `name` a template for the job's name.
+    Without `checked` its run config is empty.
+    """
+    folder = flows if flows is not None and flows.is_dir() else None
+    return dg.build_reconstructable_job(
+        __name__,
+        "flow_job",
+        reconstructable_kwargs={
+            "file": flow.source.file,
+            "text": flow.source.text,
+            "flows": str(folder) if folder else None,
+            "checked": checked,
+            "name": name,
+        },
+    )
+
+
+def leave_logging_alone(instance: dg.DagsterInstance) -> None:
     """Keep Dagster from configuring Python's logging at the start of a run, where nothing asks it.
 
     It takes the locks of all log handlers and of their table in the order opposite to that of a
@@ -125,8 +142,9 @@ def _leave_logging_alone(instance: dg.DagsterInstance) -> None:
         instance.get_yaml_python_handlers = list  # type: ignore[method-assign]
 
 
-def _why(result: dg.JobExecutionResult) -> str:
-    for event in result.all_events:
+def why_failed(events: Iterable[dg.DagsterEvent], run_id: str) -> str:
+    """Return the first failure that the events of a run tell."""
+    for event in events:
         if event.is_failure:
             error = getattr(event.event_specific_data, "error", None)
             # What Dagster wraps errors in says less than the error inside.
@@ -135,7 +153,7 @@ def _why(result: dg.JobExecutionResult) -> str:
             if error is None:
                 return str(event.message)
             return re.sub(r"^[\w.]+: ", "", error.message.strip())
-    return f"the run ended without an execution ({result.run_id})"
+    return f"the run ended without an execution ({run_id})"
 
 
 @lru_cache(maxsize=64)

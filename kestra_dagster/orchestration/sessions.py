@@ -12,6 +12,7 @@ from typing import Any
 from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.retries import Tried
 
 SESSION_TAG = ".kestra/session"
 """A run tag that Dagster's UI does not show."""
@@ -24,10 +25,11 @@ _open: dict[str, Session] = {}
 class Session:
     """A caller that waits for a run: who listens, secrets held for it, the execution it became.
 
-    `opened` is told the execution before it begins; `retry_of` is the one it takes the place of.
-    Without `checked` what is held are the inputs, as they are. `continuation` is what the run takes
-    over; it goes on under `execution_id`, or is a new execution. `inputs` take the place
-    of those of run config. With a `refusal` the execution only fails with it.
+    `opened` is told the execution before it begins; `retry_of` is what is left of the one that it
+    takes the place of. Without `checked` what is held are the inputs, as they are. `continuation`
+    is what the run takes over; it goes on under `execution_id`, or is a new execution. `inputs`
+    take the place of those of run config. With a `refusal` the execution only fails with it. A
+    caller that `makes_retries` runs the new execution where a retry asks for one.
     """
 
     listener: Listener | None = None
@@ -41,7 +43,8 @@ class Session:
     inputs: Mapping[str, Any] | None = None
     refusal: str | None = None
     files: str | None = None
-    retry_of: Execution | None = None
+    retry_of: Tried | None = None
+    makes_retries: bool = False
     opened: Callable[[Execution], None] = lambda _: None
     execution: Execution | None = None
 

@@ -15,8 +15,10 @@ from kestra_dagster.errors import KestraDagsterError
 if TYPE_CHECKING:
     from kestra_dagster.flow.model import Flow
     from kestra_dagster.runtime.execution import Execution
+    from kestra_dagster.runtime.life import Past
 
 CORRELATION = "system.correlationId"
+ENDED_WELL = ("SUCCESS", "WARNING")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,16 @@ class ChildRequest:
     wait: bool = True
     delay: float = 0.0
     started: Callable[[str], None] = field(default=lambda _: None)
-    continues: str | None = None
-    """The child of an earlier try, to go on with from where it failed."""
+    continues: Past | None = None
+    """The child of the parent's earlier run, to go on with from where it failed."""
+
+    def secrets(self) -> dict[str, Any]:
+        """Return the values among the inputs that are secrets."""
+        return {
+            item.id: self.inputs[item.id]
+            for item in self.flow.inputs
+            if item.type == "SECRET" and item.id in self.inputs
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +70,13 @@ def end_of(child: Execution, publish: Mapping[str, Any] | None) -> ChildEnd:
     from kestra_dagster.runtime.host import ExecutionHost
 
     outputs: Mapping[str, Any] | None = child.outputs
-    publish_error = child.error
+    publish_error = child.outputs_error
     if not child.flow.outputs and publish:
         try:
             outputs = expressions.render_value(publish, child.variables(), ExecutionHost(child))
         except KestraDagsterError as error:
             publish_error = str(error)
-    succeeded = child.state in ("SUCCESS", "WARNING")
+    succeeded = child.state in ENDED_WELL
     error = None if succeeded else child.failure()
     return ChildEnd(child.id, child.state, outputs, error, publish_error)
 
@@ -82,6 +92,11 @@ def launcher(execute: Execute) -> Launch:
     """
 
     def launch(request: ChildRequest) -> ChildEnd:
+        if request.continues is not None and request.continues.state in ENDED_WELL:
+            from kestra_dagster.runtime.earlier_children import recorded_end
+
+            request.started(request.continues.execution_id)
+            return recorded_end(request.continues, request)
         if request.wait:
             return end_of(_run(request, execute, lambda _: None), request.publish)
         told: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()

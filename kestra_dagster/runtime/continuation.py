@@ -63,6 +63,15 @@ def recorded_runs(journal: Journal, flow: Flow) -> dict[str, TaskRun]:
     return {run.id: run for run in ledger.task_runs()}
 
 
+def is_restartable(journal: Journal, flow: Flow) -> bool:
+    """Say whether a run broke off, or something in it failed that can run again."""
+    how = Continuation("", keep="all")
+    runs = recorded_runs(journal, flow)
+    return _summary(journal).get("ended") is None or any(
+        _changes(run, None, how) for run in runs.values()
+    )
+
+
 def take_over(source: Journal, target: Journal, flow: Flow, how: Continuation) -> None:
     """Write what a run takes over from another into its own journal; nothing else is read of it.
 

@@ -36,6 +36,7 @@ from kestra_dagster.runtime.opening import EXECUTION
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records import FAILURES, LoopPath, TaskRun
 from kestra_dagster.runtime.records_json import iso_millis
+from kestra_dagster.runtime.retries import Tried
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
 from kestra_dagster.runtime.variables import (
@@ -59,7 +60,7 @@ class Execution:
 
     `inputs` are the resolved inputs, nested by dots; `trigger` is what started it. An execution
     that goes on keeps its id while each run of it has a journal of its own, `run_id`. `retry_of` is
-    the execution that this one takes the place of. `earlier` are executions whose files it may
+    what is left of the one that it takes the place of. `earlier` are executions whose files it may
     read; `original_id` is the first of them.
     """
 
@@ -79,7 +80,7 @@ class Execution:
         started: datetime | None = None,
         original_id: str | None = None,
         earlier: Iterable[str] = (),
-        retry_of: Execution | None = None,
+        retry_of: Tried | None = None,
     ) -> None:
         self.plan = plan
         self.flow: Flow = plan.flow
@@ -104,6 +105,8 @@ class Execution:
         self.state = "CREATED"
         self.states: list[tuple[str, datetime]] = [("CREATED", self.started)]
         self.error: str | None = None
+        self.outputs_error: str | None = None
+        """Why the outputs of the flow could not be made, which fails the execution."""
         self.whole = False
         """Whether every step runs through this object, so that it can settle the execution."""
         self.refused = False
@@ -346,6 +349,11 @@ class Execution:
         self.exit("RETRIED")
 
     @property
+    def tried(self) -> Tried:
+        """What an execution that takes the place of this one has to know."""
+        return Tried(self.attempt, self.first_started, self.original_id)
+
+    @property
     def ending(self) -> bool:
         """Say whether nothing new may start."""
         return self.exit_state is not None or self.cancel.cancelled
@@ -367,12 +375,14 @@ class Execution:
                     self.outputs = self._flow_outputs()
                 except KestraDagsterError as error:
                     self.state, self.outputs = "FAILED", None
+                    self.outputs_error = str(error)
                     self.error = f"cannot render the flow's outputs: {error}"
             self._enter(self.state, now)
             error = self.failure() if self.state in FAILURES else None
-            self.journal.append(
-                EXECUTION, {"ended": self.state, "outputs": self.outputs, "error": error}
-            )
+            line = {"ended": self.state, "outputs": self.outputs, "error": error}
+            if self.outputs_error is not None:
+                line["outputs_error"] = self.outputs_error
+            self.journal.append(EXECUTION, line)
         self.tell(StateChanged(self.id, self.state, now))
         self.tell(ExecutionEnded(self.state, now))
         return self.state

@@ -121,7 +121,7 @@ def _items(
         taskrun = {**context.variables["taskrun"], "items": uri, "iteration": number}
         try:
             inputs = context.render_typed(spec.inputs, {"taskrun": taskrun})
-            request = request_of(spec, flow, context, inputs)
+            request = request_of(spec, flow, context, inputs, part=str(number))
             found[number] = body.execution.platform.launch(request)
             prefix = execution_prefix(flow.namespace, flow.id, found[number].execution_id)
             body.execution.allow_files_of(prefix)

@@ -106,7 +106,7 @@ def execute(
             labels=labels,
             trigger=trigger,
             listener=listener,
-            retry_of=execution,
+            retry_of=execution.tried if execution else None,
             checked=checked,
         )
         opened(execution)
@@ -123,6 +123,15 @@ def execute(
 
 
 def _execute_child(request: ChildRequest, opened: Callable[[Execution], None]) -> Execution:
+    if request.continues is not None:
+        return execute(
+            request.continues.opening.flow(request.parent.platform.types),
+            request.parent.platform,
+            request.secrets(),
+            opened=opened,
+            continuation=Continuation(request.continues.run_id, keep="all"),
+            execution_id=request.continues.execution_id,
+        )
     return execute(
         request.flow,
         request.parent.platform,

@@ -22,6 +22,7 @@ from kestra_dagster.runtime.live import register
 from kestra_dagster.runtime.opening import Opening, note_run, read_opening, write_opening
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records_json import jsonable
+from kestra_dagster.runtime.retries import Tried
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
 from kestra_dagster.runtime.variables import nested
@@ -43,7 +44,7 @@ def open_execution(
     listener: Listener | None = None,
     run_id: str | None = None,
     continuation: Continuation | None = None,
-    retry_of: Execution | None = None,
+    retry_of: Tried | None = None,
     checked: bool = True,
 ) -> Execution:
     """Return the execution with its inputs resolved; raise InputsInvalid with every problem.
@@ -167,22 +168,34 @@ def _going_on(
 
 
 def _with_secrets(opening: Opening, given: Mapping[str, Any], masker: Masker) -> dict[str, Any]:
-    """Return the inputs of an opening with its secrets, as given now or kept encrypted."""
+    """Return the inputs of an opening with its secrets; raise InputsInvalid if one is not kept."""
+    values, missing = unsealed(opening, given, masker)
+    if missing:
+        problems = [f"`{one}` is a secret, which is not kept: give it again" for one in missing]
+        raise InputsInvalid(f"go on with `{opening.flow_id}`", problems)
+    return values
+
+
+def unsealed(
+    opening: Opening, given: Mapping[str, Any], masker: Masker
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the inputs of an opening with its secrets, as given now or kept encrypted.
+
+    The second part are the ids of those that are neither.
+    """
     values = copy.deepcopy(dict(opening.inputs))
-    missing = []
+    missing: list[str] = []
     for secret in opening.secrets:
         if secret in given:
             value = str(given[secret])
         elif secret in opening.sealed:
             value = decrypted(opening.sealed[secret])
         else:
-            missing.append(f"`{secret}` is a secret, which is not kept: give it again")
+            missing.append(secret)
             continue
         masker.add(value)
         _put(values, secret, value)
-    if missing:
-        raise InputsInvalid(f"go on with `{opening.flow_id}`", missing)
-    return values
+    return values, missing
 
 
 def _without(values: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:

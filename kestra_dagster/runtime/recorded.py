@@ -36,6 +36,7 @@ class Summary:
     labels: Mapping[str, str]
     outputs: Mapping[str, Any]
     error: str | None
+    outputs_error: str | None = None
 
     @property
     def state(self) -> str:
@@ -50,6 +51,7 @@ def summary(journal: Journal, opening: Opening) -> Summary:
     outputs: Mapping[str, Any] = {}
     ended: datetime | None = None
     error: str | None = None
+    outputs_error: str | None = None
     for line in (*journal.read(ADOPTED), *journal.read(EXECUTION)):
         labels.update(line.get("labels", {}))
         states += [(state, _moment(at)) for state, at in line.get("went", ())]
@@ -57,7 +59,8 @@ def summary(journal: Journal, opening: Opening) -> Summary:
             states.append((line["state"], _moment(line["at"])))
         if "ended" in line and "outputs" in line:
             outputs, ended, error = line["outputs"] or {}, states[-1][1], line.get("error")
-    return Summary(tuple(states), ended, labels, outputs, error)
+            outputs_error = line.get("outputs_error")
+    return Summary(tuple(states), ended, labels, outputs, error, outputs_error)
 
 
 def recorded(platform: Platform, execution_id: str) -> RunResult | None:

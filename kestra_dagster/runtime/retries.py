@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from kestra_dagster.flow.model import Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What an execution leaves to the one that takes its place: how often it was tried so far.
+
+    `original_id` is the first of them, which began at `first_started`.
+    """
+
+    attempt: int
+    first_started: datetime
+    original_id: str
 
 
 def next_delay(retry: Retry, attempts: int, first_started: datetime, now: datetime) -> float | None:

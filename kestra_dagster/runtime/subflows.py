@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.flow import label_map
 from kestra_dagster.runtime.children import CORRELATION, ChildEnd, ChildRequest
+from kestra_dagster.runtime.earlier_children import earlier_child, note_child
 from kestra_dagster.runtime.storage import execution_prefix
 
 if TYPE_CHECKING:
@@ -97,10 +98,16 @@ def request_of(
     inputs: Mapping[str, Any],
     publish: Mapping[str, Any] | None = None,
     started: Callable[[str], None] = lambda _: None,
+    part: str = "",
 ) -> ChildRequest:
-    """Return what to start for a Subflow, or for one batch of a ForEachItem."""
+    """Return what to start for a Subflow, or for one batch (`part`) of a ForEachItem."""
     parent = context.execution
     run = context.run
+
+    def noted(child_id: str) -> None:
+        note_child(parent, run, part, child_id)
+        started(child_id)
+
     inherited = parent.labels if spec.inherit_labels else {}
     own = {str(key): str(value) for key, value in (label_map(spec.labels) or {}).items()}
     system = {key: value for key, value in parent.labels.items() if key.startswith("system.")}
@@ -123,7 +130,10 @@ def request_of(
         publish=publish,
         wait=spec.wait,
         delay=_delay(spec.schedule_date),
-        started=started,
+        started=noted,
+        continues=earlier_child(parent, run, part)
+        if spec.restart_behavior == "RETRY_FAILED"
+        else None,
     )
 
 
