@@ -11,14 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kestra_dagster.errors import RetryableError
 from kestra_dagster.runtime.context import KeyValue
+from kestra_dagster.runtime.patience import Patience, ServerGone, place_of
 from kestra_dagster.runtime.records_json import jsonable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData, Row, Table
+
+T = TypeVar("T")
 
 BUSY_SECONDS = 30
 """How long a writer of SQLite waits for the others."""
@@ -46,18 +49,24 @@ class SqlKeyValues:
     """The key-value store in the table `kestra_kv` of a database (SQLite or Postgres).
 
     Nothing is opened before the first use. Thread-safe; a change is one transaction that holds the
-    row, so that writers in any number of processes follow one another.
+    row, so that writers in any number of processes follow one another. A server that restarts is
+    waited for, and a change whose answer got lost is made once.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._patience: Patience | None = None
         self._lock = threading.Lock()
         self._opened: tuple[Engine, Table] | None = None
 
     def get(self, namespace: str, key: str) -> KeyValue | None:
         """Return what is stored under a key; None if there is nothing, or it has expired."""
-        with self._connection() as (connection, table):
-            entry = self._entry(connection, table, namespace, key, lock=False)
+
+        def read() -> _Entry | None:
+            with self._connection() as (connection, table):
+                return self._entry(connection, table, namespace, key, lock=False)
+
+        entry = self._patiently(read)
         if entry is None:
             return None
         return KeyValue(entry.value, entry.description, _moment(entry.expires))
@@ -100,32 +109,44 @@ class SqlKeyValues:
 
     def delete(self, namespace: str, key: str) -> bool:
         """Delete a key and say whether it was there."""
-        with self._writing() as (connection, table):
-            entry = self._entry(connection, table, namespace, key, lock=True)
-            connection.execute(table.delete().where(_at(table, namespace, key)))
-        return entry is not None
+        was_there = False
+
+        def remove() -> None:
+            nonlocal was_there
+            with self._writing() as (connection, table):
+                entry = self._entry(connection, table, namespace, key, lock=True)
+                was_there |= entry is not None
+                connection.execute(table.delete().where(_at(table, namespace, key)))
+
+        self._patiently(remove)
+        return was_there
 
     def keys(self, namespace: str, prefix: str = "") -> list[str]:
         """Return the keys of a namespace that start with `prefix`, sorted."""
-        with self._connection() as (connection, table):
-            rows = connection.execute(
-                table.select().where(table.c.namespace == namespace, _live(table))
-            ).all()
-        return sorted(row.key for row in rows if row.key.startswith(prefix))
+
+        def read() -> Sequence[Row[Any]]:
+            with self._connection() as (connection, table):
+                query = table.select().where(table.c.namespace == namespace, _live(table))
+                return connection.execute(query).all()
+
+        return sorted(row.key for row in self._patiently(read) if row.key.startswith(prefix))
 
     def purge(self, namespaces: Sequence[str], key_pattern: str | None, expired_only: bool) -> int:
         """Delete keys that match the glob (none: all) in namespaces that match the globs."""
-        with self._writing() as (connection, table):
-            found = table.select().with_only_columns(table.c.namespace, table.c.key)
-            rows = connection.execute(found.where(_expired(table)) if expired_only else found).all()
-            doomed = [
-                row
-                for row in rows
-                if any(fnmatchcase(row.namespace, glob) for glob in namespaces)
-                and fnmatchcase(row.key, key_pattern or "*")
-            ]
-            for row in doomed:
-                connection.execute(table.delete().where(_at(table, row.namespace, row.key)))
+        doomed: set[tuple[str, str]] = set()
+
+        def remove() -> None:
+            with self._writing() as (connection, table):
+                found = table.select().with_only_columns(table.c.namespace, table.c.key)
+                query = found.where(_expired(table)) if expired_only else found
+                for row in connection.execute(query).all():
+                    if any(fnmatchcase(row.namespace, glob) for glob in namespaces) and fnmatchcase(
+                        row.key, key_pattern or "*"
+                    ):
+                        doomed.add((row.namespace, row.key))
+                        connection.execute(table.delete().where(_at(table, row.namespace, row.key)))
+
+        self._patiently(remove)
         return len(doomed)
 
     def _change(
@@ -134,28 +155,37 @@ class SqlKeyValues:
         """Replace the entry of a key by `change(entry)`; leave it where that is None."""
         from sqlalchemy.exc import IntegrityError
 
+        tried: dict[str, Any] | None = None
+
+        def attempt() -> _Entry | None:
+            nonlocal tried
+            with self._writing() as (connection, table):
+                row = self._row(connection, table, namespace, key, lock=True)
+                if tried and row and all(getattr(row, name) == tried[name] for name in tried):
+                    return _live_entry(row)  # it was made, only the answer got lost
+                entry = change(_live_entry(row))
+                if entry is None:
+                    return None
+                values = tried = {
+                    "value": entry.text,
+                    "kind": entry.kind,
+                    "description": entry.description,
+                    "expires": entry.expires,
+                    "version": row.version + 1 if row else 1,
+                }
+                if row is None:
+                    where = {"namespace": namespace, "key": key}
+                    connection.execute(table.insert().values(**where, **values))
+                else:
+                    changed = table.update().where(_at(table, namespace, key)).values(**values)
+                    connection.execute(changed)
+                return entry
+
         while True:
             try:
-                with self._writing() as (connection, table):
-                    row = self._row(connection, table, namespace, key, lock=True)
-                    entry = change(_live_entry(row))
-                    if entry is None:
-                        return None
-                    values = {
-                        "value": entry.text,
-                        "kind": entry.kind,
-                        "description": entry.description,
-                        "expires": entry.expires,
-                        "version": row.version + 1 if row else 1,
-                    }
-                    if row is None:
-                        where = {"namespace": namespace, "key": key}
-                        connection.execute(table.insert().values(**where, **values))
-                    else:
-                        changed = table.update().where(_at(table, namespace, key)).values(**values)
-                        connection.execute(changed)
-                    return entry
+                return self._patiently(attempt)
             except IntegrityError:
+                tried = None
                 continue  # another writer inserted the key first: it is there now, and can be held
 
     def _entry(
@@ -179,18 +209,28 @@ class SqlKeyValues:
 
     @contextmanager
     def _connection(self) -> Iterator[tuple[Connection, Table]]:
+        engine, table = self._open()
+        with engine.connect() as connection:
+            yield connection, table
+
+    def _patiently(self, do: Callable[[], T]) -> T:
+        """Do something with the database, again where its server goes away meanwhile."""
         from sqlalchemy.exc import DBAPIError, IntegrityError
 
         try:
-            engine, table = self._open()
-            with engine.connect() as connection:
-                yield connection, table
+            if self._url.startswith("sqlite"):
+                return do()
+            if self._patience is None:
+                self._patience = Patience(place_of(self._url))
+            done = self._patience.retried(do)
+            self._patience.answered()
+            return done
         except IntegrityError:
             raise
-        except DBAPIError as error:
-            place = _without_password(self._url)
+        except (DBAPIError, ServerGone) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
             raise DatabaseUnreachable(
-                f"the key-value store in `{place}` does not answer: {error.orig}"
+                f"the key-value store in `{_without_password(self._url)}` does not answer: {reason}"
             ) from error
 
     def _open(self) -> tuple[Engine, Table]:

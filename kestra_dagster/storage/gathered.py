@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kestra_dagster.storage.server import PATIENCE_SECONDS, ServerGone
+from kestra_dagster.runtime.patience import PATIENCE_SECONDS, ServerGone
 
 Row = Mapping[str, Any]
 

@@ -32,8 +32,9 @@ from kestra_dagster.executor.internals import (
     SqlEventLogStorageTable,
     has_listeners,
 )
+from kestra_dagster.runtime.patience import ServerGone, is_gone, say
 from kestra_dagster.storage.gathered import Gathered, Row
-from kestra_dagster.storage.server import Server, ServerGone, is_gone, say
+from kestra_dagster.storage.server import Server
 
 if TYPE_CHECKING:
     from dagster import EventLogEntry

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,10 +11,9 @@ from weakref import WeakSet
 
 from dagster_postgres.utils import create_pg_engine, set_pg_statement_timeout
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from kestra_dagster.errors import RetryableError
+from kestra_dagster.runtime.patience import Patience, place_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -29,24 +26,10 @@ KEPT = 2
 KEPT_SECONDS = 60
 """An older one is opened anew: firewalls forget connections that say nothing."""
 
-PATIENCE_SECONDS = 60.0
-"""How long a run waits for a server that is gone; a restart takes some seconds."""
-
-PATIENCE_AT_FIRST = 8.0
-"""The same for the first connection of a process, where a wrong address is more likely."""
-
 PATIENCE_OF_A_PAGE = 5.0
 """The same in the web server, where a person waits."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-
-NOT_BY_WAITING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "password")
-
 _servers: WeakSet[Server] = WeakSet()
-
-
-class ServerGone(RetryableError):
-    """The Postgres of the instance did not answer for as long as one waits for it."""
 
 
 class Server:
@@ -59,8 +42,7 @@ class Server:
     def __init__(self, url: str, token_provider: Any = None) -> None:
         self.url = with_driver(url)
         self.token_provider = token_provider
-        self._patience = PATIENCE_AT_FIRST
-        self._nested = threading.local()
+        self._patience = Patience(place_of(self.url))
         self._lock = threading.Lock()
         self._limited: Engine | None = None
         self.engine = self._pooled(KEPT_SECONDS)
@@ -89,7 +71,7 @@ class Server:
                     "connect",
                     lambda connection, _: set_pg_statement_timeout(connection, statement_timeout),
                 )
-                self._patience = PATIENCE_OF_A_PAGE
+                self._patience.seconds = PATIENCE_OF_A_PAGE
             return self._limited
 
     @contextmanager
@@ -97,56 +79,12 @@ class Server:
         """Lend a connection; wait for a server that is just not there."""
         connection = self.retried(lambda: self.engine.connect())
         with connection:
-            if self._patience == PATIENCE_AT_FIRST:
-                self._patience = PATIENCE_SECONDS
+            self._patience.answered()
             yield connection
 
     def retried(self, do: Callable[[], T], *, alone: bool = False) -> T:
-        """Do what may be done twice, again as long as the server goes away meanwhile.
-
-        Raise ServerGone when it stays away, and other errors as they are. Inside another call the
-        outer one tries again, unless this is to be tried again `alone`.
-        """
-        outer = getattr(self._nested, "inside", False)
-        if outer and not alone:
-            return do()
-        self._nested.inside = True
-        try:
-            return self._until_answered(do)
-        finally:
-            self._nested.inside = outer
-
-    def _until_answered(self, do: Callable[[], T]) -> T:
-        started, pause, told = time.monotonic(), FIRST_PAUSE, False
-        while True:
-            try:
-                done = do()
-            except DBAPIError as error:
-                if not is_gone(error):
-                    raise
-                waited = time.monotonic() - started
-                if waited >= self._patience:
-                    raise ServerGone(
-                        f"the Postgres of this Dagster instance has not answered for {waited:.0f} s"
-                        f" ({self.place}): {first_line(error)}"
-                    ) from error
-                if not told:
-                    # not by `logging`: a run's log would want to write it to this very server
-                    say(f"Waiting for Postgres ({self.place}): {first_line(error)}")
-                    told = True
-                time.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-            else:
-                if told:
-                    say(f"Postgres answers again after {time.monotonic() - started:.1f} s.")
-                return done
-
-    @property
-    def place(self) -> str:
-        """Where the server is, without a word of credentials."""
-        url = self.engine.url
-        host = url.host or url.query.get("host") or "local socket"
-        return f"{host}{f':{url.port}' if url.port else ''}, database {url.database}"
+        """Do what may be done twice, as `Patience.retried` does."""
+        return self._patience.retried(do, alone=alone)
 
     def dispose(self) -> None:
         """Close the connections that are not in use."""
@@ -163,27 +101,6 @@ def with_driver(url: str) -> str:
         if url.startswith(scheme):
             return f"postgresql+psycopg2://{url[len(scheme) :]}"
     return url
-
-
-def is_gone(error: DBAPIError) -> bool:
-    """Say whether an error means that the server went away, so that waiting may help."""
-    if error.connection_invalidated:
-        return True
-    # while connecting there is no connection to tell by, and no code: only the server's words
-    text = str(error.orig)
-    if error.statement is not None or any(word in text for word in NOT_BY_WAITING):
-        return False
-    return isinstance(error, (OperationalError, InterfaceError))
-
-
-def first_line(error: DBAPIError) -> str:
-    """Return what the driver said, in a line."""
-    return " ".join(str(error.orig).split())
-
-
-def say(text: str) -> None:
-    """Tell whoever looks at the process."""
-    sys.stderr.write(f"{text}\n")
 
 
 def _forked() -> None:

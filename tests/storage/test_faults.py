@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 from dagster import DagsterRunStatus
 from storage_chains import CHAINS, LENGTH, LINES, name_of
+
+import kestra_dagster as kd
 
 pytestmark = [pytest.mark.dagster, pytest.mark.whole, pytest.mark.timeout(240)]
 
@@ -100,3 +103,41 @@ def test_runs_go_on_when_the_server_restarts(home, tmp_path):
             assert len(log) == CHAINS * LENGTH
             assert {name: seen for name, seen in log.items() if seen != WHOLE} == {}
     assert "Postgres answers again" in (tmp_path / "started.log").read_text()
+
+
+FLOW = """
+id: slow
+namespace: company.team
+concurrency: {limit: 1}
+tasks:
+  - id: each
+    type: io.kestra.plugin.core.flow.ForEach
+    values: "{{ range(1, 20) }}"
+    concurrencyLimit: 1
+    tasks:
+      - {id: set, type: io.kestra.plugin.core.kv.Set, key: "k{{ taskrun.value }}", value: v}
+      - {id: wait, type: io.kestra.plugin.core.flow.Sleep, duration: PT0.05S}
+""" + "".join(
+    f"  - {{id: set_{n}, type: io.kestra.plugin.core.kv.Set, key: key_{n}, value: v}}\n"
+    f"  - {{id: wait_{n}, type: io.kestra.plugin.core.flow.Sleep, duration: PT0.1S}}\n"
+    for n in range(20)
+)
+
+
+def test_a_flow_goes_on_when_the_server_restarts(home, tmp_path):
+    flow = tmp_path / "slow.yaml"
+    flow.write_text(FLOW)
+    results = []
+    with home.instance() as instance:
+        running = threading.Thread(
+            target=lambda: results.append(kd.run_flow(flow, instance=instance))
+        )
+        running.start()
+        for mode in ("fast", "immediate", "fast"):
+            time.sleep(0.7)
+            home.cluster.restart(mode)
+        running.join(100)
+        (result,) = results
+        assert result.state == "SUCCESS", result.error
+        keys = {row[0] for row in home.ask("SELECT key FROM kestra_kv")}
+    assert keys >= {f"key_{n}" for n in range(20)} | {f"k{n}" for n in range(1, 21)}

@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from kestra_dagster.storage import server as module
-from kestra_dagster.storage.server import Server, ServerGone, is_gone, with_driver
+from kestra_dagster.runtime import patience
+from kestra_dagster.runtime.patience import ServerGone, is_gone
+from kestra_dagster.storage.server import Server, with_driver
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_a_plain_url_names_the_driver_that_is_there(url, expected):
 
 
 def test_who_gives_up_says_where_and_why_and_no_password(monkeypatch, capfd):
-    monkeypatch.setattr(module, "PATIENCE_AT_FIRST", 0.2)
+    monkeypatch.setattr(patience, "PATIENCE_AT_FIRST", 0.2)
     server = Server("postgresql://me:my-word@127.0.0.1:1/mine?connect_timeout=1")
     with pytest.raises(ServerGone) as raised, server.connection():
         pass
