@@ -54,6 +54,18 @@ _ROWS: Mapping[str, str] = {
         "io.kestra.core.tasks.scripts.Bash io.kestra.core.tasks.scripts.Node "
         "io.kestra.core.tasks.scripts.Python"
     ),
+    "aws_dynamodb": (
+        "aws.dynamodb.DeleteItem aws.dynamodb.GetItem aws.dynamodb.PutItem aws.dynamodb.Query "
+        "aws.dynamodb.Scan"
+    ),
+    "aws_jobs": (
+        "aws.athena.Query=AthenaQuery aws.ecr.GetAuthToken aws.glue.GetJobRun "
+        "aws.glue.StartJobRun aws.glue.StopJobRun aws.lambda.Invoke"
+    ),
+    "aws_messages": (
+        "aws.eventbridge.PutEvents aws.kinesis.PutRecords aws.sns.Publish=SnsPublish "
+        "aws.sqs.Consume=SqsConsume aws.sqs.Publish=SqsPublish"
+    ),
     "aws_emr": (
         "aws.emr.CreateCluster=CreateClusterAndSubmitSteps aws.emr.CreateClusterAndSubmitSteps "
         "aws.emr.DeleteCluster aws.emr.SubmitSteps"

@@ -19,6 +19,7 @@ from kestra_dagster.tasks.families import JDBC
 POLLING: Mapping[str, str] = {
     "io.kestra.plugin.core.http.Trigger": "http_trigger:HttpPoll",
     "io.kestra.plugin.aws.s3.Trigger": "aws_s3_trigger:S3Poll",
+    "io.kestra.plugin.aws.sqs.Trigger": "aws_messages:SqsPoll",
     **{f"io.kestra.plugin.jdbc.{name}.Trigger": "jdbc:jdbc_type" for name in JDBC},
 }
 """Canonical trigger type -> module of this package, and class, or function that makes it."""

@@ -1,0 +1,292 @@
+"""AWS services that take messages: SQS, SNS, Kinesis and EventBridge."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from itertools import islice
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.properties import Duration, Dynamic, Text
+from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.tasks.aws import AwsSpec
+from kestra_dagster.tasks.aws_failures import aws_errors
+from kestra_dagster.tasks.data_from import DataFrom, each_map
+from kestra_dagster.tasks.fetching import fetched
+from kestra_dagster.tasks.polling import Found, Poll
+
+_AT_ONCE = 10
+_KINESIS_AT_ONCE = 500
+
+
+class SqsPublish(AwsSpec):
+    """Send messages to an SQS queue; each is a map with `data`."""
+
+    queue_url: Dynamic[Text]
+    from_: DataFrom = Field(alias="from")
+
+    def run(self, context: TaskContext) -> Mapping[str, Any]:
+        count = 0
+        with aws_errors(f"send to the queue `{self.queue_url}`"):
+            client = self.client("sqs")
+            for message in each_map(self.from_, context):
+                context.cancel.check()
+                client.send_message(QueueUrl=self.queue_url, **_sqs_message(message))
+                count += 1
+        context.metric("sqs.publish.messages", count, tags={"queue": self.queue_url})
+        return {"messagesCount": count}
+
+
+class SqsConsume(AwsSpec):
+    """Take messages from an SQS queue until it is empty, or as many or as long as is said."""
+
+    queue_url: Dynamic[Text]
+    max_records: Dynamic[int] | None = Field(default=None, ge=1)
+    max_duration: Dynamic[Duration] | None = None
+    max_number_of_messages: Dynamic[int] = Field(default=5, ge=1, le=10)
+    wait_time: Dynamic[Duration] | None = None
+    visibility_timeout: Dynamic[int] | None = None
+    auto_delete: Dynamic[bool] = True
+    serde_type: Dynamic[Literal["STRING", "JSON"]] = "STRING"
+
+    def run(self, context: TaskContext) -> Mapping[str, Any]:
+        if self.max_records is None and self.max_duration is None:
+            raise TaskMisconfigured("one of `maxRecords` and `maxDuration` has to be set")
+        with aws_errors(f"read from the queue `{self.queue_url}`"):
+            stored = fetched(self.messages(context), "STORE", context)
+        context.metric("records", stored["size"], tags={"queue": self.queue_url})
+        return {"uri": stored["uri"], "count": stored["size"]}
+
+    def messages(self, context: TaskContext) -> Iterator[Any]:
+        """Yield messages, each deleted once the next one is asked for."""
+        client = self.client("sqs")
+        until = time.monotonic() + (self.max_duration or timedelta(days=365)).total_seconds()
+        wanted = self.max_records if self.max_records is not None else -1
+        wait = {"WaitTimeSeconds": int(self.wait_time.total_seconds())} if self.wait_time else {}
+        hidden = self.visibility_timeout
+        hide = {"VisibilityTimeout": hidden} if hidden is not None else {}
+        while wanted and time.monotonic() < until:
+            context.cancel.check()
+            most = (
+                self.max_number_of_messages
+                if wanted < 0
+                else min(self.max_number_of_messages, wanted)
+            )
+            answer = client.receive_message(
+                QueueUrl=self.queue_url, MaxNumberOfMessages=most, **wait, **hide
+            )
+            found = answer.get("Messages", ())
+            for message in found:
+                yield _read(message["Body"], self.serde_type)
+                wanted -= 1
+                if self.auto_delete:
+                    client.delete_message(
+                        QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"]
+                    )
+            if not found and self.max_duration is None:
+                return
+            if not found and not wait:
+                context.cancel.sleep(0.2)
+
+
+class SqsPoll(SqsConsume, Poll):
+    """Look for messages of an SQS queue; they are deleted once their execution is safe."""
+
+    max_records: Dynamic[int] | None = Field(default=1000, ge=1)
+
+    def poll(self, context: TaskContext, memory: Mapping[str, Any]) -> Found:
+        with aws_errors(f"read from the queue `{self.queue_url}`"):
+            client = self.client("sqs")
+            bodies: list[Any] = []
+            handles: list[str] = []
+            while len(bodies) < (self.max_records or _AT_ONCE):
+                context.cancel.check()
+                answer = client.receive_message(
+                    QueueUrl=self.queue_url, MaxNumberOfMessages=self.max_number_of_messages
+                )
+                found = answer.get("Messages", ())
+                if not found:
+                    break
+                bodies += [_read(message["Body"], self.serde_type) for message in found]
+                handles += [message["ReceiptHandle"] for message in found]
+            if not bodies:
+                return Found(None, memory)
+            stored = fetched(bodies, "STORE", context)
+
+        def finish() -> None:
+            for handle in handles if self.auto_delete else ():
+                client.delete_message(QueueUrl=self.queue_url, ReceiptHandle=handle)
+
+        return Found({"uri": stored["uri"], "count": stored["size"]}, memory, finish)
+
+
+class SnsPublish(AwsSpec):
+    """Send messages to an SNS topic; each is a map with `data`."""
+
+    topic_arn: Dynamic[Text]
+    from_: DataFrom = Field(alias="from")
+
+    def run(self, context: TaskContext) -> Mapping[str, Any]:
+        count = 0
+        with aws_errors(f"send to the topic `{self.topic_arn}`"):
+            client = self.client("sns")
+            for message in each_map(self.from_, context):
+                context.cancel.check()
+                fields = {
+                    "Message": _data(message),
+                    "Subject": message.get("subject"),
+                    "PhoneNumber": message.get("phoneNumber"),
+                    "MessageStructure": message.get("messageStructure"),
+                    "MessageGroupId": message.get("groupId"),
+                    "MessageDeduplicationId": message.get("deduplicationId"),
+                }
+                kept = {name: value for name, value in fields.items() if value is not None}
+                client.publish(TopicArn=self.topic_arn, **kept)
+                count += 1
+        context.metric("sns.publish.messages", count, tags={"topic": self.topic_arn})
+        return {"messagesCount": count}
+
+
+class PutRecords(AwsSpec):
+    """Write records to a Kinesis stream."""
+
+    stream_name: Dynamic[Text] | None = None
+    stream_arn: Dynamic[Text] | None = None
+    records: DataFrom
+    fail_on_unsuccessful_records: Dynamic[bool] = True
+
+    def run(self, context: TaskContext) -> Mapping[str, Any]:
+        if not (self.stream_name or self.stream_arn):
+            raise TaskMisconfigured("one of `streamName` and `streamArn` has to be set")
+        arn, name = self.stream_arn, self.stream_name
+        stream = {"StreamARN": arn} if arn else {"StreamName": name}
+        results: list[dict[str, Any]] = []
+        with aws_errors(f"write to the stream `{arn or name}`"):
+            client = self.client("kinesis")
+            records = each_map(self.records, context)
+            while batch := list(islice(records, _KINESIS_AT_ONCE)):
+                context.cancel.check()
+                sent = client.put_records(
+                    Records=[_kinesis_record(record) for record in batch], **stream
+                )
+                for record, result in zip(batch, sent["Records"], strict=True):
+                    results.append(
+                        {
+                            "record": record,
+                            "sequenceNumber": result.get("SequenceNumber"),
+                            "shardId": result.get("ShardId"),
+                            "errorCode": result.get("ErrorCode"),
+                            "errorMessage": result.get("ErrorMessage"),
+                        }
+                    )
+        failed = [one for one in results if one["errorCode"]]
+        outputs = {
+            "uri": fetched(results, "STORE", context)["uri"],
+            "failedRecordsCount": len(failed),
+            "recordCount": len(results),
+        }
+        context.metric("record.count", len(results))
+        context.metric("record.failed", len(failed))
+        context.metric("record.successful", len(results) - len(failed))
+        if failed and self.fail_on_unsuccessful_records:
+            raise TaskFailed(
+                f"{len(failed)} of {len(results)} records were refused: "
+                f"{failed[0]['errorCode']}: {failed[0]['errorMessage']}",
+                outputs=outputs,
+            )
+        return outputs
+
+
+class PutEvents(AwsSpec):
+    """Send events to EventBridge."""
+
+    entries: DataFrom
+    fail_on_unsuccessful_events: Dynamic[bool] = True
+
+    def run(self, context: TaskContext) -> Mapping[str, Any]:
+        results: list[dict[str, Any]] = []
+        with aws_errors("send events to EventBridge"):
+            client = self.client("events")
+            entries = each_map(self.entries, context)
+            while batch := list(islice(entries, _AT_ONCE)):
+                context.cancel.check()
+                sent = client.put_events(Entries=[_event(entry) for entry in batch])
+                for entry, result in zip(batch, sent["Entries"], strict=True):
+                    results.append(
+                        {
+                            "entry": entry,
+                            "eventId": result.get("EventId"),
+                            "errorCode": result.get("ErrorCode"),
+                            "errorMessage": result.get("ErrorMessage"),
+                        }
+                    )
+        failed = [one for one in results if one["errorCode"]]
+        outputs = {
+            "uri": fetched(results, "STORE", context)["uri"],
+            "failedEntryCount": len(failed),
+            "entryCount": len(results),
+        }
+        context.metric("entry.count", len(results))
+        context.metric("entry.failed", len(failed))
+        context.metric("entry.successful", len(results) - len(failed))
+        if failed and self.fail_on_unsuccessful_events:
+            raise TaskFailed(
+                f"{len(failed)} of {len(results)} events were refused: "
+                f"{failed[0]['errorCode']}: {failed[0]['errorMessage']}",
+                outputs=outputs,
+            )
+        return outputs
+
+
+def _sqs_message(message: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {
+        "MessageBody": _data(message),
+        "MessageGroupId": message.get("groupId"),
+        "MessageDeduplicationId": message.get("deduplicationId"),
+        "DelaySeconds": message.get("delaySeconds"),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _kinesis_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    if record.get("partitionKey") is None:
+        raise TaskMisconfigured("every record needs a `partitionKey`")
+    more = record.get("explicitHashKey")
+    return {
+        "Data": _data(record).encode(),
+        "PartitionKey": str(record["partitionKey"]),
+        **({"ExplicitHashKey": str(more)} if more is not None else {}),
+    }
+
+
+def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
+    detail = entry.get("detail", {})
+    fields = {
+        "EventBusName": entry.get("eventBusName"),
+        "Source": entry.get("source"),
+        "DetailType": entry.get("detailType"),
+        "Detail": detail if isinstance(detail, str) else json.dumps(detail),
+        "Resources": entry.get("resources"),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _data(message: Mapping[str, Any]) -> str:
+    if "data" not in message:
+        raise TaskMisconfigured("every message needs `data`")
+    data = message["data"]
+    return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+
+
+def _read(body: str, how: str) -> Any:
+    if how == "STRING":
+        return body
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise TaskFailed(f"a message is not JSON: {error}") from error

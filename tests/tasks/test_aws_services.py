@@ -1,0 +1,197 @@
+"""SQS, SNS, Kinesis, EventBridge, DynamoDB, Lambda, Athena, Glue and ECR against moto's server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.tasks.aws_dynamodb import DeleteItem, GetItem, PutItem, Query, Scan
+from kestra_dagster.tasks.aws_jobs import AthenaQuery, GetAuthToken, GetJobRun, Invoke, StartJobRun
+from kestra_dagster.tasks.aws_messages import (
+    PutEvents,
+    PutRecords,
+    SnsPublish,
+    SqsConsume,
+    SqsPoll,
+    SqsPublish,
+)
+from kestra_dagster.tasks.rows import read_rows
+
+pytestmark = pytest.mark.whole
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def connection(endpoint: str) -> dict[str, str]:
+    return {
+        "endpointOverride": endpoint,
+        "accessKeyId": "key",
+        "secretKeyId": "secret",
+        "region": "eu-west-1",
+    }
+
+
+def client(endpoint: str, service: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name="eu-west-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    )
+
+
+def stored(context, uri: str) -> list[Any]:
+    return list(read_rows(uri, context))
+
+
+def test_sqs(context, endpoint, connection) -> None:
+    queue = client(endpoint, "sqs").create_queue(QueueName="one")["QueueUrl"]
+    on = {**connection, "queueUrl": queue}
+    sent = [{"data": "{{ task.id }}"}, {"data": {"a": 1}}]
+    assert context.run(SqsPublish, {**on, "from": sent}) == {"messagesCount": 2}
+    assert context.run(SqsPublish, {**on, "from": {"data": "3"}}) == {"messagesCount": 1}
+    uri = context.storage.put(b'{"data": "4"}\n', "rows.ion")
+    assert context.run(SqsPublish, {**on, "from": uri}) == {"messagesCount": 1}
+    taken = context.run(SqsConsume, {**on, "maxRecords": 2})
+    assert taken["count"] == 2
+    rest = context.run(SqsConsume, {**on, "maxRecords": 10})
+    found = [*stored(context, taken["uri"]), *stored(context, rest["uri"])]
+    assert sorted(found) == ["3", "4", "task", '{"a": 1}']
+    context.run(SqsPublish, {**on, "from": {"data": {"b": 2}}})
+    read = context.run(SqsConsume, {**on, "maxRecords": 1, "serdeType": "JSON"})
+    assert stored(context, read["uri"]) == [{"b": 2}]
+    with pytest.raises(TaskMisconfigured, match="maxRecords"):
+        context.run(SqsConsume, on)
+    with pytest.raises(TaskFailed, match="cannot send to the queue"):
+        context.run(SqsPublish, {**on, "queueUrl": f"{endpoint}/none", "from": {"data": "x"}})
+    with pytest.raises(TaskMisconfigured, match="needs `data`"):
+        context.run(SqsPublish, {**on, "from": [{"text": "x"}]})
+
+
+def test_the_sqs_trigger_deletes_what_is_safe(context, endpoint, connection) -> None:
+    sqs = client(endpoint, "sqs")
+    queue = sqs.create_queue(QueueName="polled", Attributes={"VisibilityTimeout": "0"})["QueueUrl"]
+    poll = SqsPoll.model_validate({**connection, "queueUrl": queue, "maxRecords": 1})
+    assert poll.poll(context, {}).outputs is None
+    sqs.send_message(QueueUrl=queue, MessageBody="hello")
+    found = poll.poll(context, {})
+    assert found.outputs is not None
+    assert found.outputs["count"] == 1
+    assert stored(context, found.outputs["uri"]) == ["hello"]
+    assert poll.poll(context, {}).outputs is not None
+    found.finish()
+    assert poll.poll(context, {}).outputs is None
+
+
+def test_sns(context, endpoint, connection) -> None:
+    sns, sqs = client(endpoint, "sns"), client(endpoint, "sqs")
+    topic = sns.create_topic(Name="news")["TopicArn"]
+    queue = sqs.create_queue(QueueName="news")["QueueUrl"]
+    sns.subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:eu-west-1:123456789012:news"
+    )
+    message = {"data": "hello", "subject": "greeting"}
+    assert context.run(SnsPublish, {**connection, "topicArn": topic, "from": message}) == {
+        "messagesCount": 1
+    }
+    (received,) = sqs.receive_message(QueueUrl=queue)["Messages"]
+    assert json.loads(received["Body"])["Message"] == "hello"
+
+
+def test_kinesis_and_eventbridge(context, endpoint, connection) -> None:
+    kinesis = client(endpoint, "kinesis")
+    kinesis.create_stream(StreamName="s", ShardCount=1)
+    records = [{"data": f"event {number}", "partitionKey": "k"} for number in range(3)]
+    done = context.run(PutRecords, {**connection, "streamName": "s", "records": records})
+    assert (done["recordCount"], done["failedRecordsCount"]) == (3, 0)
+    assert all(row["sequenceNumber"] for row in stored(context, done["uri"]))
+    with pytest.raises(TaskMisconfigured, match="partitionKey"):
+        context.run(PutRecords, {**connection, "streamName": "s", "records": [{"data": "x"}]})
+    entry = {
+        "eventBusName": "default",
+        "source": "kestra",
+        "detailType": "t",
+        "detail": {"a": "{{ task.id }}"},
+    }
+    done = context.run(PutEvents, {**connection, "entries": [entry]})
+    assert (done["entryCount"], done["failedEntryCount"]) == (1, 0)
+
+
+def test_dynamodb(context, endpoint, connection) -> None:
+    client(endpoint, "dynamodb").create_table(
+        TableName="people",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    on = {**connection, "tableName": "people"}
+    people = [
+        {"id": str(number), "age": number * 10, "tags": ["a", None], "more": {"ok": True, "x": 1.5}}
+        for number in range(4)
+    ]
+    for person in people:
+        context.run(PutItem, {**on, "item": person})
+    assert context.run(GetItem, {**on, "key": {"id": "2"}}) == {"row": people[2]}
+    context.run(DeleteItem, {**on, "key": {"id": "2"}})
+    assert context.run(GetItem, {**on, "key": {"id": "2"}}) == {"row": None}
+    asked = {
+        **on,
+        "keyConditionExpression": "id = :id",
+        "expressionAttributeValues": {":id": "1"},
+        "fetchType": "FETCH",
+    }
+    assert context.run(Query, asked) == {"rows": [people[1]], "size": 1}
+    filtered = {
+        **on,
+        "filterExpression": "age > :age",
+        "expressionAttributeValues": {":age": 5},
+    }
+    scanned = context.run(Scan, filtered)
+    assert scanned["size"] == 2
+    assert {row["id"] for row in stored(context, scanned["uri"])} == {"1", "3"}
+    assert context.run(Scan, {**on, "limit": 1, "fetchType": "FETCH_ONE"})["size"] == 1
+    with pytest.raises(TaskFailed, match="cannot read from the table `none`"):
+        context.run(Scan, {**on, "tableName": "none"})
+
+
+def test_athena_and_glue(context, endpoint, connection) -> None:
+    asked = {
+        **connection,
+        "database": "db",
+        "outputLocation": "s3://results",
+        "query": "SELECT 1",
+    }
+    done = context.run(AthenaQuery, {**asked, "fetchType": "FETCH"})
+    assert done["queryExecutionId"]
+    assert done["size"] == len(done["rows"])
+    assert context.run(AthenaQuery, {**asked, "fetchType": "NONE"})["queryExecutionId"]
+    glue = client(endpoint, "glue")
+    glue.create_job(Name="etl", Role="r", Command={"Name": "glueetl", "ScriptLocation": "s3://x"})
+    done = context.run(StartJobRun, {**connection, "jobName": "etl", "interval": "PT0.01S"})
+    assert (done["jobName"], done["state"]) == ("etl", "SUCCEEDED")
+    again = context.run(GetJobRun, {**connection, "jobName": "etl", "jobRunId": done["jobRunId"]})
+    assert again["state"] == "SUCCEEDED"
+    with pytest.raises(TaskFailed, match="cannot run the job `none`"):
+        context.run(StartJobRun, {**connection, "jobName": "none"})
+
+
+def test_ecr_and_lambda(context, endpoint, connection) -> None:
+    token = context.run(GetAuthToken, connection)["token"]
+    assert token["type"] == "io.kestra.datatype:aes_encrypted"
+    with pytest.raises(TaskFailed, match="cannot call the function `none`"):
+        context.run(Invoke, {**connection, "functionArn": "none"})
