@@ -38,3 +38,9 @@ def _nothing_collected() -> Iterator[None]:
 
 with _nothing_collected():
     defs = definitions()
+
+if "KESTRA_DAGSTER_WARM_RUNS" in os.environ:
+    from kestra_dagster.orchestration import run_processes
+
+    if run_processes.wanted():
+        run_processes.install()

@@ -67,6 +67,7 @@ def dev(port: int, host: str, flows: Path | None, webhook_port: int | None) -> N
             "KESTRA_DAGSTER_WEBHOOKS_AT": hooks,
             "KESTRA_DAGSTER_WEBSERVER": f"http://{host}:{port}",
         }
+        environment.setdefault("KESTRA_DAGSTER_WARM_RUNS", "yes")
         if flows:
             environment["KESTRA_DAGSTER_FLOWS"] = str(flows.absolute())
         command = [sys.executable, "-m", "kestra_dagster.cli.dagster_dev"]
