@@ -17,6 +17,9 @@ LATEST_SECONDS = 0.05
 MOST_ROWS = 500
 """So many are written by one statement; when as many wait, they are written at once."""
 
+MOST_CHARACTERS = 4_000_000
+"""A statement of more is split, down to one row each."""
+
 MOST_WAITING = 20_000
 """More than these do not fit: whoever adds one waits until the database takes some."""
 
@@ -32,8 +35,13 @@ class Gathered:
     it raised, it gets the same rows again and no others, so that it can tell whether it took them.
     """
 
-    def __init__(self, write: Callable[[Sequence[Row]], None]) -> None:
+    def __init__(
+        self,
+        write: Callable[[Sequence[Row]], None],
+        characters: Callable[[Row], int] = lambda _: 0,
+    ) -> None:
         self._write = write
+        self._characters = characters
         self._rows: list[Row] = []
         self._room = threading.Condition()
         self._turn = threading.Lock()
@@ -97,7 +105,7 @@ class Gathered:
             left = len(self._rows)
         while left > 0:
             with self._room:
-                batch = self._rows[: self._refused or min(left, MOST_ROWS)]
+                batch = self._rows[: self._refused or self._fitting(left)]
             self._refused = len(batch)
             self._write(batch)
             self._refused = 0
@@ -105,6 +113,15 @@ class Gathered:
                 del self._rows[: len(batch)]
                 self._room.notify_all()
             left -= len(batch)
+
+    def _fitting(self, left: int) -> int:
+        """Return how many of the first rows make one statement."""
+        characters = 0
+        for number, row in enumerate(self._rows[: min(left, MOST_ROWS)]):
+            characters += self._characters(row)
+            if number and characters > MOST_CHARACTERS:
+                return number
+        return min(left, MOST_ROWS)
 
     def _see_to_it(self) -> None:
         me = threading.current_thread()

@@ -129,7 +129,7 @@ class PooledEventLogStorage(PostgresEventLogStorage):
     def __init__(self, server: Server, create_tables: bool) -> None:
         self._server = server
         self._one = threading.local()
-        self.gathered = Gathered(self._write)
+        self.gathered = Gathered(self._write, lambda row: len(row["event"]))
         self._gathering: dict[str, int] = {}
         self._gathering_lock = threading.Lock()
         self._rejected: Exception | None = None

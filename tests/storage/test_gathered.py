@@ -55,6 +55,15 @@ def test_what_waits_is_written_together_and_in_order(table):
     assert table.rows == list(range(1200))
 
 
+def test_large_rows_are_written_by_statements_of_their_own(table, monkeypatch):
+    monkeypatch.setattr(module, "MOST_CHARACTERS", 10)
+    rows = Gathered(table, lambda row: row["n"])
+    for n in (3, 4, 3, 1, 50, 2, 9):
+        rows.add({"n": n})
+    rows.flush()
+    assert table.batches == [[3, 4, 3], [1], [50], [2], [9]]
+
+
 def test_nothing_waits_nothing_is_written(table):
     rows = Gathered(table)
     rows.flush()
