@@ -6,10 +6,10 @@ WORKERS ?= 2
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test conformance docs fuzz bench lint fmt clean
+.PHONY: help setup demo dev test deploy-check conformance docs fuzz bench lint fmt clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.ready: pyproject.toml scripts/setup.sh
 	@sh scripts/setup.sh $(VENV)
@@ -26,6 +26,10 @@ test: $(VENV)/.ready ## run all tests (ARGS=... is given to pytest)
 	@sh scripts/browser.sh
 	@sh scripts/java.sh
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+deploy-check: $(VENV)/.ready ## start the services of docker-compose.yml as processes, use them and break them
+	@sh scripts/services.sh
+	@$(PY) -m pytest tests/deployment -m deploy $(ARGS)
 
 conformance: $(VENV)/.ready ## compare with Kestra's own test flows (../shared/conformance, or KESTRA_CONFORMANCE)
 	@$(PY) -m pytest -k conformance $(ARGS)

@@ -175,7 +175,7 @@ def beating(
         return
     try:
         if at_once:
-            beats.begin(run_id, _host())
+            beats.begin(run_id, host())
             _written.add(run_id)
         with _lock:
             if _thread is None:
@@ -221,7 +221,7 @@ def _gave_signs(runs: dict[str, Watch]) -> bool:
         by_table.setdefault(beats, []).append(run_id)
     for beats, run_ids in by_table.items():
         try:
-            beats.beat(run_ids, _host())
+            beats.beat(run_ids, host())
         except SQLAlchemyError:  # the database is away for now
             return False
         with _lock:
@@ -238,7 +238,8 @@ def _gave_signs(runs: dict[str, Watch]) -> bool:
     return True
 
 
-def _host() -> str:
+def host() -> str:
+    """Return what this process is called in the signs that it gives."""
     import os
     import socket
 

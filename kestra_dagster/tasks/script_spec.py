@@ -36,8 +36,15 @@ SHELL = ("/bin/sh", "-c")
 _SHELLS = frozenset(("sh", "ash", "bash", "dash", "ksh", "zsh"))
 _LONGEST_ARGUMENT = 100_000
 """Linux takes no argument of a program that is longer than 128 KiB."""
-WITHHELD = "SECRET_"
-"""Variables of this process that no script gets: `secret()` is the way to them."""
+WITHHELD = (
+    "SECRET_",
+    "PGPASSWORD",
+    "KESTRA_ENCRYPTION_KEY",
+    "KESTRA_DAGSTER_BROKER",
+    "KESTRA_DAGSTER_POSTGRES_URL",
+    "KESTRA_DAGSTER_TOKEN",
+)
+"""How variables of this process begin that no script gets: `secret()` is the way to secrets."""
 
 
 class ScriptSpec(RunnableSpec):

@@ -35,9 +35,10 @@ class WatchedRuns(RunLauncher):
         lives, beat = self._watcher.last_sign(run.run_id, time.time() - began)
         if lives:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        where = f"on {beat.host}, has given no sign of life for {beat.age:.0f} s" if beat else None
+        beats_of(self._instance).end(run.run_id)
+        sign = f"none from {beat.host} for {beat.age:.0f} s" if beat else "there never was one"
         return CheckRunHealthResult(
-            WorkerStatus.FAILED, f"the process of this run, {where or 'which is not known, died'}"
+            WorkerStatus.FAILED, f"the process of this run gives no sign of life: {sign}"
         )
 
 

@@ -89,7 +89,7 @@ def _execute(instance: DagsterInstance, run_id: str) -> None:
     from dagster import DagsterRunStatus
 
     from kestra_dagster.executor.internals import execute_run
-    from kestra_dagster.orchestration.beats import beating, beats_of
+    from kestra_dagster.orchestration.beats import beating, beats_of, host
 
     over = threading.Event()
 
@@ -110,6 +110,7 @@ def _execute(instance: DagsterInstance, run_id: str) -> None:
         if run.status == DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, "It was terminated before a worker began with it.")
         elif run.status == DagsterRunStatus.STARTING:
+            instance.report_engine_event(f"Taken by {host()}.", run)
             execute_run(instance, run_id)
         # else a message that came twice
         ended.set()

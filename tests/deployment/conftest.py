@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.deployment.pod import missing
+from tests.deployment.pod import Pod, missing
+from tests.deployment.team import Team
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -22,3 +25,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("deploy"):
                 item.add_marker(pytest.mark.skip(reason))
+
+
+FLOWS = Path(__file__).parent / "flows"
+VARIABLES = {
+    "COMPOSE_PROFILES": "celery",
+    "KESTRA_DAGSTER_LAKE": "off",
+    "KESTRA_DAGSTER_WORKERS": "2",
+    "KESTRA_DAGSTER_WORKER_RUNS": "2",
+    "KESTRA_DAGSTER_MAX_RUNS": "4",
+}
+SOONER = {
+    "poll_interval_seconds: 15": "poll_interval_seconds: 3",
+    "start_timeout_seconds: 180": "start_timeout_seconds: 60",
+    "free_slots_after_run_end_seconds: 60": "free_slots_after_run_end_seconds: 1",
+}
+"""The daemon looks more often, so that the checks need not wait as long as a team would."""
+
+
+@pytest.fixture(scope="session")
+def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    """A deployment with two workers, its services all healthy."""
+    folder = tmp_path_factory.mktemp("pod")
+    small = {"storage": "64m"}
+    with Pod(folder, VARIABLES, flows=FLOWS, replaced=SOONER, small=small) as pod:
+        pod.up()
+        yield pod
+
+
+@pytest.fixture(scope="session")
+def team(pod: Pod) -> Team:
+    """Somebody who uses the deployment."""
+    return Team(pod, pod.folder / "home")

@@ -79,6 +79,8 @@ class Pod:
     """What is added to `dagster.yaml`."""
     replaced: Mapping[str, str] = field(default_factory=dict)
     """Parts of `dagster.yaml` and what stands in their place."""
+    small: Mapping[str, str] = field(default_factory=dict)
+    """Volumes that are no larger than so, such as `64m`."""
     containers: dict[str, Container] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     _keeper: subprocess.Popen[bytes] | None = None
@@ -111,6 +113,9 @@ class Pod:
         while psutil.Process(self._keeper.pid).cmdline()[:1] != ["sleep"]:
             assert time.monotonic() < deadline
             time.sleep(0.02)
+        for volume, size in self.small.items():
+            command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none"]
+            subprocess.run([*command, str(self.folder / "volumes" / volume)], check=True)
         self._outside = os.open("/proc/self/ns/net", os.O_RDONLY)
         _enter_network(f"/proc/{self._keeper.pid}/ns/net")
         return self
@@ -124,6 +129,8 @@ class Pod:
         if self._outside >= 0:
             _enter_network(f"/proc/self/fd/{self._outside}")
             os.close(self._outside)
+        for volume in self.small:
+            subprocess.run(["umount", str(self.folder / "volumes" / volume)], check=False)
         for made in ("/data", "/run/secrets"):
             with suppress(OSError):
                 Path(made).rmdir()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_graphql import DagsterGraphQLClient
+import httpx
 
+from kestra_dagster.orchestration.beats import Beat, beats_at
 from kestra_dagster.webhooks.launching import WebServer
 from tests.deployment.pod import Pod
 
@@ -33,9 +34,18 @@ class Team:
         """Start a job and return the id of its run."""
         return self._web.launch(job, inputs, tags or {})
 
-    def terminate(self, run_id: str) -> None:
+    def terminate(self, run_id: str, policy: str = "SAFE_TERMINATE") -> None:
         """Have a run end, as the button of its page does."""
-        DagsterGraphQLClient("127.0.0.1", port_number=8080).terminate_run(run_id)
+        query = (
+            "mutation($run: String!, $policy: TerminateRunPolicy!) "
+            "{ terminateRun(runId: $run, terminatePolicy: $policy) { __typename } }"
+        )
+        answer = httpx.post(
+            "http://127.0.0.1:8080/graphql",
+            json={"query": query, "variables": {"run": run_id, "policy": policy}},
+            timeout=60,
+        ).json()
+        assert answer["data"]["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
 
     def run(self, run_id: str) -> dg.DagsterRun:
         """Return a run as it is now."""
@@ -87,8 +97,15 @@ class Team:
         lines = [f"{run.job_name if run else run_id}: {run.status if run else 'unknown'}"]
         for entry in self.instance.all_logs(run_id):
             kind = entry.dagster_event.event_type_value if entry.dagster_event else "LOG"
-            lines.append(f"{entry.timestamp:.1f} {kind} {entry.message[:300]}")
+            data = entry.dagster_event.event_specific_data if entry.dagster_event else None
+            error = getattr(data, "error", None)
+            why = f" ({error.to_string()[-600:]})" if error else ""
+            lines.append(f"{entry.timestamp:.1f} {kind} {entry.message[:300]}{why}")
         return "\n".join(lines[-40:])
+
+    def signs_of_life(self) -> dict[str, Beat]:
+        """Return the last sign of each run that is in progress."""
+        return beats_at(self.url).all()
 
     def statuses(self, run_ids: Collection[str]) -> dict[str, int]:
         """Count runs by their status."""

@@ -126,12 +126,16 @@ def test_the_entrypoint_reads_secrets_from_files(tmp_path) -> None:
     secret = tmp_path / "secret"
     secret.write_text('it\'s $HOME `x` "y"\n')
     entrypoint = str(REPOSITORY / "deploy" / "entrypoint.sh")
-    command = ["sh", entrypoint, "sh", "-c", 'echo "$A${A_FILE-}"']
-    done = subprocess.run(command, env={"A_FILE": str(secret)}, capture_output=True, text=True)
-    assert done.stdout == secret.read_text()
-    lost = subprocess.run(command, env={"A_FILE": "/no/file"}, capture_output=True, text=True)
+    command = ["sh", entrypoint, "sh", "-c", 'echo "$SECRET_A${SECRET_A_FILE-}$SSL_CERT_FILE"']
+
+    def run(file: str) -> subprocess.CompletedProcess[str]:
+        environment = {"SECRET_A_FILE": file, "SSL_CERT_FILE": "!"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    assert run(str(secret)).stdout == secret.read_text().rstrip("\n") + "!\n"
+    lost = run("/no/file")
     assert lost.returncode == 78
-    assert "A_FILE names /no/file, which cannot be read" in lost.stderr
+    assert "SECRET_A_FILE names /no/file, which cannot be read" in lost.stderr
 
 
 def test_requirements_of_the_image_are_those_of_the_project() -> None:

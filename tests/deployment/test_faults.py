@@ -1,0 +1,216 @@
+"""What happens when parts of a deployment die, go away or are full: no run is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIGSTOP
+
+import dagster as dg
+import pytest
+
+from tests.deployment.pod import Pod
+from tests.deployment.team import Team, until
+
+pytestmark = [pytest.mark.deploy, pytest.mark.timeout(400)]
+
+
+@contextmanager
+def without(pod: Pod, *names: str) -> Iterator[None]:
+    """Have containers killed for the length of the block."""
+    for name in names:
+        pod.kill(name)
+    try:
+        yield
+    finally:
+        for name in names:
+            pod.restart(name)
+        for name in {name.partition("-")[0] for name in names}:
+            pod.wait(name)
+
+
+def worker_of(pod: Pod, team: Team, run: str) -> str:
+    return next(name for name in pod.containers if f"Taken by {name}" in team.story(run))
+
+
+def outputs_are_whole(pod: Pod, team: Team, run: str) -> None:
+    """Assert that what the first step of a sleeper returned is read by its last one."""
+    texts = [entry.user_message for entry in team.instance.all_logs(run)]
+    assert "done before, then slept" in " ".join(texts), team.story(run)
+
+
+def test_a_killed_worker_loses_no_run(pod: Pod, team: Team) -> None:
+    run = team.launch("sleeper", seconds=25)
+    alone = team.launch("one_at_a_time", seconds=25)
+    team.started_step(run, "sleep")
+    team.started_step(alone, "sleep")
+    began = time.monotonic()
+    killed = {worker_of(pod, team, run), worker_of(pod, team, alone)}
+    with without(pod, *killed):
+        for died in (run, alone):
+            team.wait(died, "FAILURE", 90)
+            assert "gives no sign of life" in team.story(died)
+        print(f"dead runs were found after {time.monotonic() - began:.0f} s")
+    again = team.retry_of(run)
+    team.wait(again, seconds=120)
+    outputs_are_whole(pod, team, again)
+    tags = team.run(again).tags
+    assert tags["kestra/execution"] == run
+    assert tags["kestra/state"] == "SUCCESS"
+    # The place that the dead run held in its flow's `concurrency` is free.
+    team.wait(team.retry_of(alone), seconds=120)
+    team.wait(team.launch("one_at_a_time"))
+
+
+def test_a_killed_process_of_a_run_is_found_too(pod: Pod, team: Team) -> None:
+    run = team.launch("sleeper", seconds=25)
+    team.started_step(run, "sleep")
+    worker = pod.containers[worker_of(pod, team, run)]
+    number = int(_process(team, run))
+    for process in worker.tree():
+        if _inside(process.pid) == number:
+            process.kill()
+    team.wait(run, "FAILURE", 90)
+    team.wait(team.retry_of(run), seconds=120)
+
+
+def _process(team: Team, run: str) -> str:
+    return team.story(run).partition("Started process for run (pid: ")[2].partition(")")[0]
+
+
+def _inside(pid: int) -> int:
+    """Return the number that a process has in its container."""
+    with open(f"/proc/{pid}/status") as status:
+        numbers = next(line for line in status if line.startswith("NSpid:")).split()
+    return int(numbers[-1])
+
+
+def test_runs_that_go_on_are_not_taken_for_dead_when_their_worker_stands_still(
+    pod: Pod, team: Team
+) -> None:
+    """A machine that hangs for less than the limit comes back, and its run with it."""
+    run = team.launch("sleeper", seconds=12)
+    team.started_step(run, "sleep")
+    tree = pod.containers[worker_of(pod, team, run)].tree()
+    for process in tree:
+        process.send_signal(SIGSTOP)
+    time.sleep(10)
+    for process in tree:
+        process.resume()
+    team.wait(run)
+    outputs_are_whole(pod, team, run)
+
+
+def test_redis_may_go_away_and_come_back(pod: Pod, team: Team) -> None:
+    going = team.launch("sleeper", seconds=20)
+    team.started_step(going, "sleep")
+    with without(pod, "redis"):
+        meanwhile = [team.launch("quick") for _ in range(3)]
+        until(
+            lambda: any("re-submitting the run" in team.story(run) for run in meanwhile),
+            60,
+            lambda: team.story(meanwhile[0]),
+        )
+        time.sleep(5)
+    for run in meanwhile:
+        team.wait(run, seconds=120)
+    team.wait(going)
+    outputs_are_whole(pod, team, going)
+
+
+def test_redis_may_lose_everything(pod: Pod, team: Team) -> None:
+    """A message that was lost is a run that does not begin in time, and is tried again."""
+    lost = team.launch("quick", tags={"dagster-celery/queue": "lost"})
+    team.wait(lost, "STARTING")
+    team.wait(lost, "FAILURE", 120)
+    assert "Run timed out due to taking longer than 60 seconds to start" in team.story(lost)
+    team.retry_of(lost)
+
+
+def test_runs_end_while_s3_is_away(pod: Pod, team: Team) -> None:
+    before = team.launch("sleeper", seconds=5)
+    team.started_step(before, "sleep")
+    with without(pod, "s3"):
+        began = time.monotonic()
+        run = team.launch("writes")
+        time.sleep(max(0.0, 30 - (time.monotonic() - began)))
+    for ended in (before, run):
+        team.wait(ended, seconds=120)
+        bucket = pod.folder / "volumes" / "s3" / "builditall"
+        assert list(bucket.rglob(f"{ended}/**/*.err")), team.story(ended)
+
+
+def test_a_full_disk_fails_runs_with_a_reason_and_no_others(pod: Pod, team: Team) -> None:
+    full = pod.folder / "volumes" / "storage" / "full"
+    with full.open("wb") as file:
+        try:
+            while file.write(bytes(1 << 16)):
+                file.flush()
+        except OSError:
+            pass
+    run = team.end(team.launch("writes"), 120).run_id
+    story = team.story(run)
+    assert team.run(run).status == dg.DagsterRunStatus.FAILURE, story
+    assert "No space left on device" in story
+    full.unlink()
+    team.wait(team.launch("writes"))
+
+
+def test_clocks_may_jump(pod: Pod, team: Team) -> None:
+    """The clock of a worker is put two hours ahead in the middle of a run, and an hour back."""
+    for name in ("worker-1", "worker-2"):
+        pod.kill(name)
+    clock = pod.folder / "clock"
+    clock.write_text("+0")
+    library = str(next(Path("/usr/lib").rglob("libfaketime.so.1")))
+    pod.start(
+        "worker",
+        1,
+        LD_PRELOAD=library,
+        FAKETIME_TIMESTAMP_FILE=str(clock),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+    )
+    pod.wait("worker")
+    run = team.launch("sleeper", seconds=30)
+    team.started_step(run, "sleep")
+    clock.write_text("+2h")
+    time.sleep(12)
+    clock.write_text("-1h")
+    team.wait(run)
+    outputs_are_whole(pod, team, run)
+    pod.kill("worker-1")
+    pod.restart("worker-1")
+    pod.restart("worker-2")
+    pod.wait("worker")
+
+
+def test_a_killed_code_server_loses_no_run(pod: Pod, team: Team) -> None:
+    """Without workers, runs are processes of the code location, and die with it."""
+    going = team.launch("sleeper", seconds=25)
+    team.started_step(going, "sleep")
+    pod.kill("daemon")
+    pod.start("daemon", KESTRA_DAGSTER_BROKER="")
+    pod.wait("daemon")
+    here = team.launch("sleeper", seconds=25)
+    team.started_step(here, "sleep")
+    with without(pod, "code"):
+        # What workers do does not need the code location.
+        team.wait(going, seconds=120)
+        team.wait(here, "FAILURE", 90)
+    assert "gives no sign of life" in team.story(here)
+    again = team.retry_of(here, 120)
+    team.wait(again, seconds=120)
+    outputs_are_whole(pod, team, again)
+    pod.kill("daemon")
+    pod.restart("daemon")
+    pod.wait("daemon")
+
+
+def test_nothing_is_left_in_progress(pod: Pod, team: Team) -> None:
+    for run in team.instance.get_runs():
+        team.end(run.run_id, 200)
+    beats = team.signs_of_life()
+    assert not beats, beats
