@@ -42,6 +42,7 @@ def _raw(calendar: Calendar, settings: Lake) -> dg.AssetsDefinition:
         check_specs=_checks("raw"),
         partitions_def=calendar.partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,  # see docs/decisions.md
         description="Generates the shop's raw data with the Spark job `data_generator.py` on EMR.",
         op_tags={"kind": "spark"},
     )
@@ -68,6 +69,7 @@ def _processed(calendar: Calendar, settings: Lake) -> dg.AssetsDefinition:
         check_specs=_checks("processed"),
         partitions_def=calendar.partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,  # see docs/decisions.md
         description="Makes clean tables of raw days with the Spark job `data_processor.py` on EMR.",
         op_tags={"kind": "spark"},
     )
@@ -107,6 +109,7 @@ def _specs(calendar: Calendar, lake: Lake, layer: str) -> list[dg.AssetSpec]:
             tags={"domain": "shop"},
             code_version=bundle().hash,
             freshness_policy=freshness,
+            skippable=True,
         )
         for table in tables(layer).values()
     ]

@@ -143,8 +143,11 @@ class LayerRun:
                 }
                 bad = [day for day, item in said.items() if not item.passed]
                 shown = bad or list(said)
+                key = asset_key(self._layer, table)
+                if dg.AssetCheckKey(key, check) not in self._context.selected_asset_check_keys:
+                    continue  # it has kept the day from being published all the same
                 yield dg.AssetCheckResult(
-                    asset_key=asset_key(self._layer, table),
+                    asset_key=key,
                     check_name=check,
                     passed=not bad,
                     description=f"{shown[0]}: {said[shown[0]].said}"
@@ -172,14 +175,21 @@ class LayerRun:
     def _results(
         self, metadata: Mapping[str, Mapping[str, dict[str, Any]]]
     ) -> Iterator[dg.MaterializeResult]:
+        """Yield the tables that were asked for; the others are made by the same job."""
+        selected = self._context.selected_asset_keys
+        others = {}
         for table, days in metadata.items():
             key = asset_key(self._layer, table)
+            if key not in selected:
+                others[table] = days
+                continue
             for day, shown in days.items():
                 self._context.add_asset_metadata(shown, asset_key=key, partition_key=day)
             yield dg.MaterializeResult(key)
+        self._record(others)
 
     def _record(self, metadata: Mapping[str, Mapping[str, dict[str, Any]]]) -> None:
-        """Record the days that are good in a step that fails for others."""
+        """Record days in a step that fails for others, and tables that nobody asked for."""
         for table, days in metadata.items():
             for day, shown in days.items():
                 key = asset_key(self._layer, table)

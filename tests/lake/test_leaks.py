@@ -19,7 +19,9 @@ import pytest
 
 from kestra_dagster.lake.config import Calendar, Lake
 from kestra_dagster.lake.definitions import lake_definitions
+from kestra_dagster.lake.jobs.catalog import tables
 from kestra_dagster.lake.local_emr.server import Fault
+from kestra_dagster.lake.outside import LAYERS
 
 pytestmark = [pytest.mark.whole, pytest.mark.dagster, pytest.mark.timeout(300)]
 
@@ -232,7 +234,7 @@ def test_a_backfill_of_30_days_from_the_ui_is_one_cluster_and_cancelling_it_ends
 ) -> None:
     before = len(aws.cluster_states())
     days = [f"2025-01-{day:02}" for day in range(1, 31)]
-    assets = [{"path": ["raw", table]} for table in lake_tables()]
+    assets = [{"path": [layer, table]} for layer in LAYERS for table in tables(layer)]
     launched = page(LAUNCH, keys=days, assets=assets)["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
     wait(lambda: at_work(aws, before), 120)
@@ -248,9 +250,3 @@ def test_a_backfill_of_30_days_from_the_ui_is_one_cluster_and_cancelling_it_ends
     assert live.cluster.state == "TERMINATED"
     assert live.cluster.reason["Code"] == "USER_REQUEST"
     wait(lambda: page(RUNS)["runsOrError"]["results"][0]["status"] == "CANCELED")
-
-
-def lake_tables() -> list[str]:
-    from kestra_dagster.lake.jobs.catalog import RAW
-
-    return list(RAW)
