@@ -60,6 +60,9 @@ class LayerRun:
         Days that are good are published, and recorded, also when others fail; those make the step
         fail: with the traceback of the Spark job, the checks that failed, or what is missing.
         """
+        if not self._context.selected_asset_keys:
+            yield from self._check_again()
+            return
         wanted = list(self._context.partition_keys)
         waiting = self._without_raw(wanted)
         days = [day for day in wanted if day not in waiting]
@@ -75,6 +78,17 @@ class LayerRun:
         else:
             self._record(metadata)
             self._fail(waiting, findings, broken)
+
+    def _check_again(self) -> Iterator[dg.AssetCheckResult]:
+        """Yield the checks of what is published, by default of the last day; nothing is made."""
+        context = self._context
+        asked = context.has_partition_key or context.has_partition_key_range
+        days = context.partition_keys if asked else []
+        days = days or published_days(self._bucket, self._layer)[-1:]
+        manifests = {day: manifest for day in days if (manifest := self._published(day))}
+        if not manifests:
+            raise dg.Failure(f"no day of {self._layer} is published, so there is nothing to check")
+        yield from self._check_results({day: self._judge(it) for day, it in manifests.items()})
 
     def _without_raw(self, days: Sequence[str]) -> list[str]:
         if self._layer == "raw":

@@ -13,6 +13,7 @@ from kestra_dagster.lake.jobs.checks import Manifest
 
 RECENT_DAYS = 14
 _BAR = 30
+_UNBROKEN = "\N{NON-BREAKING HYPHEN}"
 _SOURCE_OF = {fact: source for source, fact in FACT_OF.items()}
 
 
@@ -106,11 +107,10 @@ def rejected_table(rejected: Mapping[str, Mapping[str, int]]) -> dg.TableMetadat
 
 
 def rows_by_day(rows: Mapping[str, int]) -> dg.MarkdownMetadataValue:
-    """Return a bar chart of rows by day, as a table."""
+    """Return a bar chart of rows by day, as a table; its days do not break over lines."""
     most = max(rows.values(), default=0) or 1
     lines = ["| day | rows | |", "|---|---:|:---|"]
-    lines += [
-        f"| {day} | {count:,} | {'█' * max(1, round(count / most * _BAR)) if count else ''} |"
-        for day, count in sorted(rows.items())
-    ]
+    for day, count in sorted(rows.items()):
+        bar = "█" * max(1, round(count / most * _BAR)) if count else ""
+        lines.append(f"| {day.replace('-', _UNBROKEN)} | {count:,} | {bar} |")
     return dg.MetadataValue.md("\n".join(lines))

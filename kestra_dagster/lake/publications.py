@@ -85,7 +85,9 @@ def _complete(bucket: Bucket, name: str, table: Manifest) -> Finding:
         for key, size in expected.items()
         if there.get(key, size) != size
     ]
-    said = "; ".join(problems) or f"{len(expected)} files, {sum(expected.values())} bytes"
+    said = "; ".join(problems) or (
+        f"{len(expected)} file{'s' * (len(expected) != 1)}, {sum(expected.values()):,} bytes"
+    )
     return Finding(name, "complete", not problems and bool(expected), said)
 
 

@@ -118,7 +118,7 @@ def test_each_day_of_each_table_says_what_it_is(instance, settings, raw, process
         assert shown["bytes"].value > 0
         assert shown["files"].value == 1
         assert f"/{layer}/{table}/dt={day}/" in shown["dagster/uri"].value
-        assert f"| {day} | {count:,} |" in shown["rows_by_day"].value
+        assert f"| {day} | {count:,} |" in shown["rows_by_day"].value.replace("\u2011", "-")
         assert all(column.description for column in shown["dagster/column_schema"].value.columns)
     assert len(rows["raw/web_events"]) == 2, "days differ"
     old, new = (
@@ -173,6 +173,19 @@ def test_a_day_made_again_is_there_once_with_the_same_rows(aws, instance, settin
         assert after["version"] != before[table]["version"]
         folder = aws.root / f"builditall/raw/{table}/dt={DAY}"
         assert len(list(folder.rglob("*.parquet"))) == 1
+
+
+def test_checks_alone_look_at_what_is_published(aws, instance, settings, raw) -> None:
+    before = len(aws.cluster_states())
+    key = dg.AssetCheckKey(dg.AssetKey(["raw", "orders"]), "complete")
+    job = dg.define_asset_job("check", dg.AssetSelection.checks(key))
+    lake = lake_definitions(Calendar(), settings)
+    definitions = dg.Definitions.merge(lake, dg.Definitions(jobs=[job]))
+    result = definitions.resolve_job_def("check").execute_in_process(instance=instance)
+    (found,) = result.get_asset_check_evaluations()
+    assert (found.check_name, found.passed) == ("complete", True)
+    assert found.description.startswith(f"{NEXT}: 1 file, ")
+    assert len(aws.cluster_states()) == before
 
 
 def test_a_bad_raw_day_fails_its_checks_and_does_not_reach_processed(
