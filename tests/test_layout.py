@@ -27,6 +27,7 @@ ROOMS = (
     "executions",
     "api",
     "migration",
+    "component",
     "definitions",
     "cli",
 )

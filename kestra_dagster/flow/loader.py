@@ -132,7 +132,7 @@ def _unreadable(name: str, reason: str) -> Loaded:
 
 
 def _read_flow(data: dict[str, Any], types: TaskTypes, report: Report) -> Flow | None:
-    defaults = read_defaults(data, report, types.canonical)
+    defaults = (*read_defaults(data, report, types.canonical), *getattr(types, "defaults", ()))
     parts = {key: data[key] for key in (*TASK_KEYS, "listeners", "triggers") if key in data}
     if defaults:
         parts = {

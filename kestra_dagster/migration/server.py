@@ -132,19 +132,31 @@ class Imported:
         return len(self.new) + len(self.changed) + len(self.same)
 
 
+def usable_flows(
+    server: KestraServer, namespace: str | None = None
+) -> tuple[list[Flow], list[str]]:
+    """Return the flows of a server, and the names of those whose names cannot be used as paths.
+
+    With `namespace` only those in it and below.
+    """
+    flows, unusable = [], []
+    for flow in server.flows():
+        if not (NAMESPACE.match(flow.namespace) and FLOW_ID.match(flow.id)):
+            unusable.append(f"{flow.namespace}.{flow.id}")
+        elif not namespace or f"{flow.namespace}.".startswith(f"{namespace}."):
+            flows.append(flow)
+    return flows, unusable
+
+
 def import_flows(server: KestraServer, folder: Path, namespace: str | None = None) -> Imported:
     """Write the flows of a server below a folder, one file each: `NAMESPACE/ID.yaml`.
 
     With `namespace` only those in it and below. Files of other names are left alone; one that is
     the same stays untouched.
     """
-    new, changed, same, unusable = [], [], [], []
-    for flow in server.flows():
-        if not (NAMESPACE.match(flow.namespace) and FLOW_ID.match(flow.id)):
-            unusable.append(f"{flow.namespace}.{flow.id}")
-            continue
-        if namespace and not f"{flow.namespace}.".startswith(f"{namespace}."):
-            continue
+    new, changed, same = [], [], []
+    flows, unusable = usable_flows(server, namespace)
+    for flow in flows:
         target = folder / flow.path
         before = target.read_text(encoding="utf-8") if target.is_file() else None
         if before == flow.text:

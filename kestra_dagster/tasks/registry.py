@@ -10,6 +10,7 @@ from functools import cache, cached_property
 from types import FunctionType
 
 from kestra_dagster.errors import TerminalError
+from kestra_dagster.flow.defaults import PluginDefault
 from kestra_dagster.flow.dialects import canonical
 from kestra_dagster.flow.flowables import FLOWABLES
 from kestra_dagster.flow.task_types import TaskSpec
@@ -56,6 +57,15 @@ class Registry:
     def __init__(self, built_in: Mapping[str, Target]) -> None:
         self._built_in = built_in
         self._loaded: dict[str, type[TaskSpec]] = {}
+        self.defaults: tuple[PluginDefault, ...] = ()
+        """Plugin defaults of every flow, weaker than its own."""
+
+    def with_defaults(self, defaults: tuple[PluginDefault, ...]) -> Registry:
+        """Return a registry of the same types that gives these defaults to every flow."""
+        registry = Registry(self._built_in)
+        registry._loaded = self._loaded
+        registry.defaults = defaults
+        return registry
 
     def canonical(self, type_name: str) -> str:
         """Return the current name of a type or of one of its aliases; unknown names unchanged."""

@@ -7,6 +7,7 @@ import io
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -76,15 +77,24 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def kestra() -> Iterator[Kestra]:
+@contextmanager
+def serving() -> Iterator[Kestra]:
+    """Run a server on a thread."""
     server = Kestra()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def kestra() -> Iterator[Kestra]:
+    with serving() as server:
+        yield server
 
 
 def imported(kestra: Kestra, folder: Path, **more) -> tuple[list[str], list[str], list[str]]:
