@@ -65,6 +65,7 @@ def dev(port: int, host: str, flows: Path | None, webhook_port: int | None) -> N
         environment = {**os.environ, **running.environment, **platform}
         environment |= {
             "KESTRA_DAGSTER_WEBHOOKS_AT": hooks,
+            "KESTRA_DAGSTER_WEBHOOKS_URL": f"http://{hooks.replace('0.0.0.0', 'localhost')}",
             "KESTRA_DAGSTER_WEBSERVER": f"http://{host}:{port}",
         }
         environment.setdefault("KESTRA_DAGSTER_WARM_RUNS", "yes")

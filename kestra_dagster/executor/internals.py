@@ -168,6 +168,8 @@ __all__ = [
     "has_log_record_event",
     "hook_events",
     "instance_defaults",
+    "link_page",
+    "link_run",
     "next_claim_due",
     "origins_for",
     "pool_like",
@@ -197,6 +199,14 @@ def link_run(instance: Any, run: Any, message: str, label: str, other_run_id: st
     from dagster import MetadataValue
 
     data = EngineEventData(metadata={label: MetadataValue.dagster_run(other_run_id)})
+    instance.report_engine_event(message, run, data)
+
+
+def link_page(instance: Any, run: Any, message: str, label: str, url: str) -> None:
+    """Write an event to a run's log that links to a page."""
+    from dagster import MetadataValue
+
+    data = EngineEventData(metadata={label: MetadataValue.url(url)})
     instance.report_engine_event(message, run, data)
 
 

@@ -21,6 +21,7 @@ from kestra_dagster.orchestration.database import database_url
 from kestra_dagster.orchestration.executions import InstanceExecutions
 from kestra_dagster.orchestration.handover import take
 from kestra_dagster.orchestration.input_config import HELD
+from kestra_dagster.orchestration.paused_runs import tell_where_to_resume
 from kestra_dagster.orchestration.sessions import Session, session_of
 from kestra_dagster.orchestration.started import started_session
 from kestra_dagster.orchestration.tags import EXECUTION_TAG, PARENT_TAG, STATE_TAG, label_tags
@@ -28,7 +29,7 @@ from kestra_dagster.orchestration.trigger_store import trigger_store
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.alive import is_held
 from kestra_dagster.runtime.continuation import Continuation
-from kestra_dagster.runtime.events import Event, Listener, StateChanged
+from kestra_dagster.runtime.events import Event, Listener, StateChanged, TaskPaused
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.kills import killable
 from kestra_dagster.runtime.kv import SqlKeyValues
@@ -136,6 +137,8 @@ def _telling(instance: dg.DagsterInstance, run_id: str, current: Session) -> Lis
     def tag(event: Event) -> None:
         if isinstance(event, StateChanged):
             instance.add_run_tags(run_id, {STATE_TAG: event.state})
+        elif isinstance(event, TaskPaused):
+            tell_where_to_resume(instance, run_id, event)
         if current.listener:
             current.listener(event)
 

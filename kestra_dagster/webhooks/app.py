@@ -22,6 +22,7 @@ from kestra_dagster.webhooks.guard import Guard, LimitedBodies
 from kestra_dagster.webhooks.hooks import Call, Part, Reply, call_hook, final_reply, find_hook
 from kestra_dagster.webhooks.house import House, is_final
 from kestra_dagster.webhooks.launching import NotLaunched
+from kestra_dagster.webhooks.page_routes import PATH, Page
 
 POLL_SECONDS = 0.2
 """How often the state of an execution is looked at that somebody waits for."""
@@ -60,6 +61,11 @@ def build_app(house: House, guard: Guard) -> Starlette:
             Route(base + "/{namespace}/{flow}", guarded(new), methods=["POST"]),
             Route(base + "/{execution}", guarded(look), methods=["GET"]),
         ]
+    page = Page(house, guard)
+    routes += [
+        Route(PATH, page.get, methods=["GET"]),
+        Route(PATH, page.post, methods=["POST"]),
+    ]
     limits = Middleware(LimitedBodies, largest=guard.largest)
 
     @asynccontextmanager

@@ -106,8 +106,8 @@ def _date(text: str | None) -> datetime | None:
         raise Unusable(f"`scheduleDate` is no date with an offset: `{text}`") from None
 
 
-def resume(house: House, execution_id: str, given: Given) -> None:
-    """Let a paused execution go on; raise Unusable where it cannot."""
+def resume(house: House, execution_id: str, given: Given, task_run_id: str | None = None) -> None:
+    """Let a paused execution go on, from one of its pauses or the oldest; raise Unusable."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="kestra-") as folder:
@@ -118,6 +118,6 @@ def resume(house: House, execution_id: str, given: Given) -> None:
             file.write_bytes(part.content)
             inputs[part.name] = file
         try:
-            house.platform.signals.resume(execution_id, inputs)
+            house.platform.signals.resume(execution_id, inputs, task_run_id)
         except (NotPaused, InputsInvalid) as error:
             raise Unusable(str(error)) from None
