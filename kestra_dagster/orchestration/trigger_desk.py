@@ -183,6 +183,9 @@ class Desk:
                 self.dates(work, flow, trigger, trigger_host.now())
 
     def _hear(self, work: Work, listener: Listening, recorded: Recorded) -> None:
+        if listener.spec.on_miss is not None:
+            # What it remembers is of the window that is open: those before it end first.
+            self._mind(work, listener, recorded.at)
         host, variables = self.about(listener.flow)
         change = Change(
             str(recorded.number), recorded.facts, recorded.at, self._variables_of(recorded)
@@ -210,15 +213,25 @@ class Desk:
 
     # Windows that nobody met
 
-    def misses(self, since: datetime, until: datetime) -> None:
-        """Decide what windows that closed between two moments start."""
+    def misses(self, until: datetime) -> None:
+        """Decide what windows start that closed since the last time; of one that is new, none."""
         with self.store.work() as work:
             for listener in self.book.minding:
-                if not self.is_on(listener.flow, listener.trigger):
-                    continue
-                host, variables = self.about(listener.flow)
-                for start in missed(listener, work, since, until, host, variables):
-                    work.add(start, listener.key, host.now())
+                self._mind(work, listener, until)
+
+    def _mind(self, work: Work, listener: Listening, until: datetime) -> None:
+        # Remembered, so that a window which closes while no daemon runs is told of.
+        key = f"minded:{listener.key}"
+        known = work.get(key)
+        since = datetime.fromisoformat(known["at"]) if known is not None else until
+        if until < since:
+            return
+        work.put(key, {"at": until.isoformat()})
+        if until == since or not self.is_on(listener.flow, listener.trigger):
+            return
+        host, variables = self.about(listener.flow)
+        for start in missed(listener, work, since, until, host, variables):
+            work.add(start, listener.key, host.now())
 
 
 def journaled_outputs(platform: Platform, runs: Iterable[str]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ PATIENCE = timedelta(seconds=60)
 """How long a date is left to the tick of its own schedule."""
 SWEEP = timedelta(seconds=30)
 """How often it looks for runs that died without a word."""
+MIND = timedelta(seconds=5)
+"""How often it looks for windows that closed too early."""
 KEPT = timedelta(days=7)
 """How long changes and ended starts are kept."""
 KEPT_TICKS = timedelta(hours=2)
@@ -139,19 +141,19 @@ class Hub:
         location = switches.origin.location_name if switches.origin is not None else ""
         for _ in range(ROUNDS):
             if not desk.changes(location):
+                self._mind_windows(desk)
                 break
         self.alarms.ring(desk, switches)
-        self._mind_windows(desk)
         self._sweep(instance, desk, switches)
         with desk.store.work() as work:
             return self.dispatch.requests(instance, work)
 
     def _mind_windows(self, desk: Desk) -> None:
-        if not self.dispatch.book.minding:
-            return
         now = trigger_host.now()
-        desk.misses(self._minded or now, now)
+        if not self.dispatch.book.minding or (self._minded and now - self._minded < MIND):
+            return
         self._minded = now
+        desk.misses(now)
 
     def _sweep(self, instance: dg.DagsterInstance, desk: Desk, switches: Switches) -> None:
         """Tell of executions whose process died before it could, and clear up."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from daemon import House
+from daemon import House, moment
 
 from kestra_dagster.api import run_flow
 
@@ -206,9 +206,31 @@ def test_a_window_that_nobody_met(house):
     here = house("2024-05-01T08:00:00", down, runs=True)
     with here.daemon() as daemon:
         daemon.at("2024-05-01T08:00:00")
+    # no daemon runs while the window closes
+    with here.daemon() as daemon:
         daemon.at("2024-05-02T00:00:00")
+    with here.daemon() as daemon:
+        daemon.at("2024-05-02T00:00:10")
     (run,) = here.started("down")
     assert (run.tags["kestra/state"], run.tags["label/late"]) == ("FAILED", "yes")
+
+
+def test_windows_that_were_met_while_no_daemon_looked_are_not_missed(house):
+    down = listens(
+        dependsOn=[{"namespace": "my.team", "flowId": "a"}],
+        window={"deadline": "14:00", "fireOnce": True},
+        onMiss={"behavior": "FAIL"},
+    )
+    here = house("2024-05-01T08:00:00", down)
+    with here.daemon() as daemon:
+        daemon.at("2024-05-01T08:00:00")
+    for day in (1, 3):
+        here.now = moment(f"2024-05-0{day}T09:00:00")
+        here.happen("a")
+    with here.daemon() as daemon:
+        daemon.at("2024-05-03T20:00:00", "2024-05-03T20:00:10")
+    keys = sorted(run.tags["kestra/start"].partition("@")[2] for run in here.started("down"))
+    assert keys == ["1", "2", "missed:2024-05-02T14:00:00+00:00"]
 
 
 @pytest.mark.whole
