@@ -24,6 +24,7 @@ dev: $(VENV)/.ready ## open the Dagster UI on http://localhost:8080 (PORT=... fo
 
 test: $(VENV)/.ready ## run all tests (ARGS=... is given to pytest)
 	@sh scripts/browser.sh
+	@sh scripts/docker.sh
 	@sh scripts/java.sh
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 

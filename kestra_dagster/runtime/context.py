@@ -91,6 +91,22 @@ class ExecutionFilter:
     end: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ExecutionView:
+    """An execution as others tell about it: what it came to so far, and the task that failed."""
+
+    execution_id: str
+    namespace: str
+    flow_id: str
+    state: str
+    started: datetime
+    ended: datetime | None = None
+    last_task: str | None = None
+    """The task run that began last, or the first that failed where one did."""
+    failed: bool = False
+    error: str | None = None
+
+
 class Executions(Protocol):
     """The executions of the instance, this one and others."""
 
@@ -98,6 +114,10 @@ class Executions(Protocol):
         self, execution_id: str, level: str = "TRACE", task_ids: Sequence[str] = ()
     ) -> Iterable[LogLine]:
         """Read the stored log at `level` and above, oldest first; TaskFailed if it is unknown."""
+        ...
+
+    def view(self, execution_id: str) -> ExecutionView:
+        """Tell what an execution came to so far; TaskFailed if it is unknown."""
         ...
 
     def count(self, which: ExecutionFilter) -> int: ...

@@ -7,12 +7,12 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from kestra_dagster.errors import TaskFailed, TerminalError
-from kestra_dagster.runtime.context import ExecutionFilter, LogLine
+from kestra_dagster.runtime.context import ExecutionFilter, ExecutionView, LogLine
 from kestra_dagster.runtime.journal import Journal
 from kestra_dagster.runtime.opening import Opening, read_opening, runs_of
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.recorded import log_lines, openings, summary
-from kestra_dagster.runtime.records import TERMINAL
+from kestra_dagster.runtime.records import FAILURES, TERMINAL
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
 from kestra_dagster.runtime.task_log import SEVERITY
 
@@ -49,6 +49,27 @@ class JournalExecutions:
             and line.task_id is not None
             and (not task_ids or line.task_id in task_ids)
         ]
+
+    def view(self, execution_id: str) -> ExecutionView:
+        """Tell what an execution came to so far; TaskFailed if it is unknown."""
+        from kestra_dagster.runtime.recorded import recorded
+
+        found = recorded(self._platform, execution_id)
+        if found is None:
+            raise TaskFailed(f"there is no execution `{execution_id}`")
+        failed = next((run for run in found.task_runs if run.state in FAILURES), None)
+        last = failed or (found.task_runs[-1] if found.task_runs else None)
+        return ExecutionView(
+            execution_id,
+            found.namespace,
+            found.flow_id,
+            found.state,
+            found.started,
+            found.ended if found.state in TERMINAL else None,
+            last.task_id if last else None,
+            failed is not None,
+            failed.error if failed else None,
+        )
 
     def count(self, which: ExecutionFilter) -> int:
         """Count executions."""

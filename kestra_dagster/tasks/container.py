@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import socket
 import subprocess
+import tarfile
 import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kestra_dagster.errors import TaskFailed
@@ -109,7 +112,7 @@ def client(
         )
     options: list[str] = []
     if config or credentials:
-        folder = place.secret_file("docker/config.json", _config(config, credentials)).parent
+        folder = place.private_file("docker/config.json", _config(config, credentials)).parent
         options += ["--config", str(folder)]
         host = host or _context_host(program)
     if host:
@@ -181,10 +184,10 @@ def run_in_container(
             given = dict(docker.env) | {k: v for k, v in env.items() if _through_client(k)}
             _client_command(docker, [*create, image, *_arguments(runner, argv)], place, given)
             if copied:
-                os.chmod(folder, 0o777)  # the container's user may be any
-                _copy(docker, f"{folder}/.", f"{name}:{folder}", place)
-                if place.has_aside:
-                    _copy(docker, f"{place.aside}/.", f"{name}:{place.aside}", place)
+                folders = [place.folder, *([place.aside] if place.has_aside else [])]
+                for path in folders:
+                    _copy(docker, str(path), f"{name}:{path.parent}", place)
+                _open_to_all(docker, name, folders)
             if not runner.wait:
                 _client_command(docker, ["start", name], place)
                 kept = True
@@ -243,6 +246,23 @@ def _copy(docker: Client, source: str, target: str, place: ScriptPlace) -> None:
         _client_command(docker, ["cp", "--quiet", source, target], place)
 
 
+def _open_to_all(docker: Client, name: str, folders: Sequence[Path]) -> None:
+    """Let any user of the container write in the folders there, which here stay ours alone."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for top in folders:
+            for path, _, _ in os.walk(top):
+                entry = tarfile.TarInfo(os.path.relpath(path, top.parent))
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o777
+                tar.addfile(entry)
+    subprocess.run(
+        [*docker.command, "cp", "-", f"{name}:{folders[0].parent}"],
+        input=packed.getvalue(),
+        capture_output=True,
+        env=docker.env,
+    )
+
+
 def _arguments(runner: DockerRunner, argv: Sequence[str]) -> list[str]:
     """Return what follows the image: what an entry point has more than a word, and the program."""
     return [*(runner.entry_point or [])[1:], *argv]
@@ -265,7 +285,7 @@ def _options(
     own = {name: value for name, value in env.items() if not _through_client(name)}
     if own:
         text = "".join(f"{name}={value}\n" for name, value in own.items())
-        words += ["--env-file", str(place.secret_file("container.env", text))]
+        words += ["--env-file", str(place.private_file("container.env", text))]
     if not copied:
         for path in (folder, *([str(place.aside)] if place.has_aside else [])):
             words += ["--volume", f"{path}:{path}"]

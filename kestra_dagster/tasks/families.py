@@ -66,6 +66,29 @@ _ROWS: Mapping[str, str] = {
         "aws.eventbridge.PutEvents aws.kinesis.PutRecords aws.sns.Publish=SnsPublish "
         "aws.sqs.Consume=SqsConsume aws.sqs.Publish=SqsPublish"
     ),
+    "notifications": (
+        "slack.notifications.SlackIncomingWebhook slack.notifications.SlackExecution "
+        "discord.DiscordIncomingWebhook discord.DiscordExecution "
+        "microsoft365.teams.TeamsIncomingWebhook=IncomingWebhook microsoft365.teams.TeamsExecution "
+        "googleworkspace.chat.GoogleChatIncomingWebhook=IncomingWebhook "
+        "googleworkspace.chat.GoogleChatExecution telegram.TelegramSend "
+        "telegram.TelegramExecution zulip.ZulipIncomingWebhook=IncomingWebhook "
+        "zulip.ZulipExecution whatsapp.WhatsAppIncomingWebhook whatsapp.WhatsAppExecution "
+        "mattermost.MattermostIncomingWebhook=IncomingWebhook "
+        "mattermost.MattermostExecution=TextExecution "
+        "rocketchat.RocketChatIncomingWebhook=IncomingWebhook "
+        "rocketchat.RocketChatExecution=TextExecution opsgenie.OpsgenieAlert "
+        "opsgenie.OpsgenieExecution pagerduty.PagerDutyAlert pagerduty.PagerDutyExecution "
+        "sentry.SentryAlert sentry.SentryExecution zenduty.ZendutyAlert=AlertWebhook "
+        "zenduty.ZendutyExecution squadcast.SquadcastIncomingWebhook=IncomingWebhook "
+        "squadcast.SquadcastExecution line.LineExecution x.XExecution twilio.TwilioAlert "
+        "twilio.TwilioExecution twilio.notify.TwilioAlert twilio.notify.TwilioExecution"
+    ),
+    "mail": (
+        "email.MailSend email.MailExecution sendgrid.SendGridMailSend "
+        "sendgrid.SendGridMailExecution twilio.sendgrid.SendGridMailSend "
+        "twilio.sendgrid.SendGridMailExecution"
+    ),
     "aws_emr": (
         "aws.emr.CreateCluster=CreateClusterAndSubmitSteps aws.emr.CreateClusterAndSubmitSteps "
         "aws.emr.DeleteCluster aws.emr.SubmitSteps"

@@ -47,7 +47,8 @@ class ScriptPlace:
     """The folders of one run of a script.
 
     `folder` is the working folder. `aside` holds what must not be among its files (copies of stored
-    files, credentials); it is made on first use and gone when the run ends.
+    files), for the commands to read. What no command reads (logins of the runner) is in a private
+    folder. Both are made on first use and gone when the run ends.
     """
 
     def __init__(self, context: TaskContext) -> None:
@@ -56,6 +57,7 @@ class ScriptPlace:
         self.in_container = False
         """Whether the commands see only what is copied into a container for them."""
         self._aside: Path | None = None
+        self._private: Path | None = None
         self._copies: dict[str, str] = {}
         self._own: list[Path] = []
 
@@ -66,8 +68,9 @@ class ScriptPlace:
         for path in self._own:
             path.unlink(missing_ok=True)
         shutil.rmtree(_output_folder(self.context), ignore_errors=True)
-        if self._aside:
-            remove_guarded(self._aside)
+        for folder in (self._aside, self._private):
+            if folder:
+                remove_guarded(folder)
 
     @property
     def aside(self) -> Path:
@@ -101,12 +104,14 @@ class ScriptPlace:
         return path
 
     def secret_file(self, name: str, text: str) -> Path:
-        """Write a file aside that only this user reads."""
-        path = self.aside / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(text, encoding="utf-8", newline="")
-        return path
+        """Write a file aside, which the commands read and no other user of this machine."""
+        return _write_secret(self.aside / name, text)
+
+    def private_file(self, name: str, text: str) -> Path:
+        """Write a file that neither the commands nor other users get to see."""
+        if self._private is None:
+            self._private = guarded_folder()
+        return _write_secret(self._private / name, text)
 
     def library(self, name: str) -> str:
         """Return where the commands find what stands in for one of Kestra's packages."""
@@ -141,3 +146,10 @@ class ScriptPlace:
                 shutil.copyfileobj(source, file, 1 << 20)
             self._copies[uri] = str(target)
         return self._copies[uri] + trailing
+
+
+def _write_secret(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8", newline="")
+    return path

@@ -9,8 +9,12 @@ import time
 import pytest
 
 from flows import run
+from kestra_dagster.errors import TaskFailed
+from kestra_dagster.flow.loader import load_flow
 from kestra_dagster.runtime.checks import NotStarted
 from kestra_dagster.runtime.events import StateChanged
+from kestra_dagster.runtime.inline import inline_platform, run_inline
+from kestra_dagster.tasks.registry import default_registry
 
 LOG = "io.kestra.plugin.core.log.Log"
 RETURN = "io.kestra.plugin.core.debug.Return"
@@ -213,3 +217,25 @@ tasks:
 """)
     assert result.state == "FAILED"
     assert result.task_runs[0].attempts == 1
+
+
+def test_an_execution_is_seen_by_others_as_its_journal_tells(tmp_path):
+    text = f"""\
+id: f
+namespace: company.team
+tasks:
+  - id: a
+    type: {LOG}
+    message: hi
+  - id: b
+    type: {FAIL}
+    errorMessage: no way
+"""
+    flow = load_flow(text, default_registry()).require()
+    platform = inline_platform(default_registry(), root=tmp_path)
+    result = run_inline(flow, platform, {})
+    view = platform.executions.view(result.execution_id)
+    assert (view.flow_id, view.state, view.last_task, view.failed) == ("f", "FAILED", "b", True)
+    assert "no way" in str(view.error)
+    with pytest.raises(TaskFailed, match="no execution `x`"):
+        platform.executions.view("x")

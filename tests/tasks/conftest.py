@@ -20,7 +20,7 @@ from kestra_dagster.errors import TaskFailed
 from kestra_dagster.flow.properties import LOAD, RUN, dynamic_fields
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.cancellation import CancelToken
-from kestra_dagster.runtime.context import ExecutionFilter, KeyValue, LogLine
+from kestra_dagster.runtime.context import ExecutionFilter, ExecutionView, KeyValue, LogLine
 
 OWN = ("workingDir", "outputFiles", "outputDirs", "temp")
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR")
@@ -147,6 +147,18 @@ class Executions:
             and (not which.states or state in which.states)
             for _, namespace, flow, state in self.rows
         )
+
+    def view(self, execution_id: str) -> ExecutionView:
+        for found, namespace, flow, state in self.rows:
+            if found == execution_id:
+                start = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+                failed = state == "FAILED"
+                error = 'it said "no"' if failed else None
+                end = start + timedelta(seconds=61)
+                return ExecutionView(
+                    found, namespace, flow, state, start, end, "load", failed, error
+                )
+        raise TaskFailed(f"no execution `{execution_id}`")
 
     def resume(self, execution_id: str, inputs: Mapping[str, Any]) -> None:
         if execution_id not in {row[0] for row in self.rows}:

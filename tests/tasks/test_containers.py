@@ -1,0 +1,171 @@
+"""Scripts in containers of a real engine."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kestra_dagster.errors import Cancelled, TaskFailed
+from kestra_dagster.tasks import container
+from kestra_dagster.tasks.registry import default_registry
+
+sys.path.insert(0, str(Path(__file__).parent))
+from engine import FETCHED, IMAGE, engine
+
+pytestmark = pytest.mark.whole
+DOCKER = {
+    "type": "io.kestra.plugin.scripts.runner.docker.Docker",
+    "pullPolicy": "NEVER",
+    "networkMode": "none",
+}
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with engine() as found:
+        yield found
+
+
+@pytest.fixture
+def docker(address, monkeypatch):
+    """The command `docker`, at the tests' own engine."""
+    if not shutil.which("docker"):
+        monkeypatch.setenv("PATH", str(FETCHED / "usr/bin"), prepend=":")
+    monkeypatch.setenv("DOCKER_HOST", address)
+    container.forget_engines()
+
+    def docker(*words: str) -> str:
+        done = subprocess.run(["docker", *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    yield docker
+    assert docker("ps", "--all", "--quiet") == ""
+    container.forget_engines()
+
+
+@pytest.fixture
+def run(context, docker):
+    def run(kind: str = "shell.Commands", runner: Any = None, **properties: Any) -> Any:
+        spec = default_registry().spec(f"io.kestra.plugin.scripts.{kind}")
+        properties.setdefault("containerImage", IMAGE)
+        return context.run(spec, {"taskRunner": {**DOCKER, **(runner or {})}, **properties})
+
+    return run
+
+
+@pytest.mark.parametrize("strategy", ["VOLUME", "MOUNT"])
+def test_files_and_variables_reach_the_container(run, context, strategy):
+    stored = context.storage.put(b"stored", "data.txt")
+    outputs = run(
+        runner={"fileHandlingStrategy": strategy, "user": "0"},
+        inputFiles={"deep/a.txt": "a"},
+        outputFiles=["*.txt"],
+        outputDirectory=True,
+        env={"LINES": "one\ntwo", "HOME": "/elsewhere", "DOCKER_X": "y"},
+        commands=[
+            "test $PWD = {{ workingDir }}",
+            f"cat deep/a.txt {stored} > out.txt",
+            'echo "$LINES/$HOME/$DOCKER_X" > env.txt',
+            "echo x > $OUTPUT_DIR/x.bin",
+            "echo told; echo bad >&2",
+            """echo '::{"outputs":{"a":1}}::'""",
+        ],
+    )
+    texts = {name: context.storage.text(uri) for name, uri in outputs["outputFiles"].items()}
+    assert texts == {"out.txt": "astored", "env.txt": "one\ntwo//elsewhere/y\n", "x.bin": "x\n"}
+    assert outputs["vars"] == {"a": 1}
+    assert (context.log.messages("INFO"), context.log.messages("ERROR")) == (["told"], ["bad"])
+
+
+def test_any_user_of_the_container_can_write_and_none_here(run, context):
+    run(
+        runner={"user": "1000"},
+        inputFiles={"deep/a.txt": "a"},
+        commands=["id -u", "echo x > x", "echo x > deep/y"],
+    )
+    assert context.log.messages("INFO") == ["1000"]
+    assert context.working_dir.stat().st_mode & 0o777 != 0o777
+    assert (context.working_dir / "deep/y").read_text() == "x\n"
+
+
+def test_the_options_of_the_runner_are_the_containers(run, context, docker):
+    seen: list[Any] = []
+
+    def look() -> None:
+        while not context.log.messages("INFO"):
+            time.sleep(0.02)
+        (name,) = docker("ps", "--format", "{{.Names}}").split()
+        seen.extend(json.loads(docker("inspect", name)))
+        docker("exec", name, "sh", "-c", "echo > /tmp-go")
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    run(
+        runner={
+            "memory": {"memory": "64 MB", "memorySwap": "128MB"},
+            "cpu": {"cpus": 0.5},
+            "shmSize": "8m",
+            "extraHosts": ["other:10.0.0.1"],
+            "entryPoint": ["/bin/sh", "-c", 'echo first; exec "$@"', "name"],
+        },
+        interpreter=["/bin/sh", "-c"],
+        commands=["while ! test -e /tmp-go; do sleep 0.05; done"],
+    )
+    thread.join(20)
+    host = seen[0]["HostConfig"]
+    assert host["Memory"] == 64 << 20
+    assert host["MemorySwap"] == 128 << 20
+    assert host["NanoCpus"] == 500_000_000
+    assert host["ShmSize"] == 8 << 20
+    assert host["ExtraHosts"] == ["other:10.0.0.1"]
+    assert context.log.messages("INFO") == ["first"]
+
+
+def test_failures(run):
+    with pytest.raises(TaskFailed, match="exit code 4") as caught:
+        run(commands=["exit 4"])
+    assert caught.value.outputs is not None
+    assert caught.value.outputs["exitCode"] == 4
+    with pytest.raises(TaskFailed, match=r"(?i)`docker create` failed: .*no such image: nowhere"):
+        run(containerImage="nowhere:1", commands=["true"])
+
+
+def test_a_cancelled_container_is_gone(run, context):
+    def stop() -> None:
+        while not context.log.messages("INFO"):
+            time.sleep(0.02)
+        context.cancel.cancel("enough")
+
+    threading.Thread(target=stop, daemon=True).start()
+    with pytest.raises(Cancelled):
+        run(commands=["echo begun", "sleep 60"])
+
+
+def test_logins_are_in_no_argument_and_in_no_container(run, context, monkeypatch):
+    told: list[list[str]] = []
+    real = container.run_process
+    monkeypatch.setattr(
+        container, "run_process", lambda argv, *a, **k: told.append(argv) or real(argv, *a, **k)
+    )
+    run(
+        runner={
+            "credentials": {"registry": "reg.example", "username": "me", "password": "hidden"},
+            "config": '{"auths": {"other": {}}}',
+        },
+        env={"TOKEN": "private-1"},
+        commands=['echo "$TOKEN"', "ls -a /tmp/* | sort"],
+    )
+    words = " ".join(word for argv in told for word in argv)
+    login = base64.b64encode(b"me:hidden").decode()
+    assert not any(secret in words for secret in ("hidden", login, "private-1"))
+    assert not any("config.json" in line for line in context.log.messages("INFO"))
