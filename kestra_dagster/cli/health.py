@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -25,7 +24,9 @@ def health(service: str) -> None:
     if address.scheme in ("http", "https"):
         problem = _http(service)
     elif address.scheme == "grpc":
-        problem = _grpc(address.netloc)
+        from kestra_dagster.workers.answering import problem_of
+
+        problem = problem_of(address.hostname or "127.0.0.1", address.port or 4000)
     elif service == "worker":
         problem = _worker()
     else:
@@ -41,21 +42,6 @@ def _http(url: str) -> str | None:
             return None
     except (URLError, OSError) as error:
         return str(error)
-
-
-def _grpc(address: str) -> str | None:
-    import grpc
-    from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-    from grpc_health.v1.health_pb2_grpc import HealthStub
-
-    with grpc.insecure_channel(address) as channel:
-        check: Any = HealthStub(channel).Check  # pyright: ignore[reportAttributeAccessIssue]
-        try:
-            answer = check(HealthCheckRequest(service="DagsterApi"), timeout=SECONDS)
-        except grpc.RpcError as error:
-            return getattr(error, "details", lambda: None)() or str(error)
-    name = HealthCheckResponse.ServingStatus.Name(answer.status)
-    return None if name == "SERVING" else f"its status is {name}"
 
 
 def _worker() -> str | None:

@@ -98,7 +98,7 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance
+    from dagster import DagsterInstance, DagsterRun
     from dagster._config.config_schema import UserConfigSchema
     from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, PIPELINE_EVENTS
     from dagster._core.storage.base_storage import DagsterStorage
@@ -175,6 +175,7 @@ __all__ = [
     "pool_like",
     "serializable_error_info_from_exc_info",
     "server_engine",
+    "server_of",
     "sqlite_event_log",
     "step_failure_event_from_exc_info",
     "take_over_python_loggers",
@@ -269,6 +270,14 @@ def instance_defaults(base_dir: str) -> Mapping[str, ConfigurableClassData | Non
     from dagster._core.instance.ref import InstanceRef
 
     return InstanceRef.config_defaults(base_dir)
+
+
+def server_of(run: DagsterRun) -> tuple[str, int] | None:
+    """Return where the code location of a run listens; None if it is not a server of its own."""
+    origin = run.remote_job_origin
+    location = origin.repository_origin.code_location_origin if origin else None
+    host, port = getattr(location, "host", None), getattr(location, "port", None)
+    return (host, port) if host and port else None
 
 
 def execute_run(instance: DagsterInstance, run_id: str) -> None:

@@ -37,7 +37,7 @@ VARIABLES = {
 }
 SOONER = {
     "poll_interval_seconds: 15": "poll_interval_seconds: 3",
-    "start_timeout_seconds: 180": "start_timeout_seconds: 60",
+    "start_timeout_seconds: 180": "start_timeout_seconds: 40",
     "free_slots_after_run_end_seconds: 60": "free_slots_after_run_end_seconds: 1",
 }
 """The daemon looks more often, so that the checks need not wait as long as a team would."""

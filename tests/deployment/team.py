@@ -10,7 +10,6 @@ from typing import Any
 import dagster as dg
 import httpx
 
-from kestra_dagster.orchestration.beats import Beat, beats_at
 from kestra_dagster.webhooks.launching import WebServer
 from tests.deployment.pod import Pod
 
@@ -102,10 +101,6 @@ class Team:
             why = f" ({error.to_string()[-600:]})" if error else ""
             lines.append(f"{entry.timestamp:.1f} {kind} {entry.message[:300]}{why}")
         return "\n".join(lines[-40:])
-
-    def signs_of_life(self) -> dict[str, Beat]:
-        """Return the last sign of each run that is in progress."""
-        return beats_at(self.url).all()
 
     def statuses(self, run_ids: Collection[str]) -> dict[str, int]:
         """Count runs by their status."""
