@@ -36,7 +36,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding
 h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:0 0 .2rem}
 section{border:1px solid var(--line);border-radius:8px;padding:1rem 1.2rem;margin:1.2rem 0}
 dl{display:grid;grid-template-columns:8rem 1fr;gap:.2rem 1rem;margin:1rem 0}
-dt,.hint{opacity:.7}dd{margin:0}.hint{font-size:.87rem}
+dt,.hint{opacity:.7}dd{margin:0}.hint{font-size:.87rem;margin:0 0 .3rem}
 label{display:block;margin:.9rem 0 .2rem;font-weight:600}
 input,select,textarea{font:inherit;width:100%;box-sizing:border-box;padding:.4rem .5rem}
 textarea{min-height:5rem;font-family:ui-monospace,monospace}

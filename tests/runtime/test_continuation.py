@@ -477,3 +477,72 @@ tasks:
     assert second.state == "SUCCESS"
     assert second.task_outputs["shows"]["value"] == "me"
     assert times == ["ask"]
+
+
+CHILD = f"""
+id: child
+namespace: tests
+tasks:
+  - {{id: first, type: {RETURN}, format: "{{{{ execution.id }}}}"}}
+  - {{id: look, type: {FAIL}, condition: "{{{{ kv('ok', errorOnMissing=false) is empty }}}}"}}
+"""
+CALL = """
+tasks:
+  - id: call
+    type: io.kestra.plugin.core.flow.Subflow
+    namespace: tests
+    flowId: child
+"""
+
+
+@pytest.mark.parametrize("behavior", ["RETRY_FAILED", "NEW_EXECUTION"])
+def test_a_restarted_parent_and_the_child_that_failed(runner, behavior):
+    (runner.root / "child.yaml").write_text(CHILD)
+    result = runner.run(f"{CALL}    restartBehavior: {behavior}\n")
+    first = result.task_outputs["call"]["executionId"]
+    assert result.state == "FAILED"
+    runner.mend()
+    again = runner.restart(result)
+    assert again.state == "SUCCESS", again.error
+    second = again.task_outputs["call"]["executionId"]
+    child = recorded(runner.platform, second)
+    assert child is not None
+    assert (second == first) is (behavior == "RETRY_FAILED")
+    assert attempts(child)["look"] == (2 if behavior == "RETRY_FAILED" else 1)
+
+
+def test_a_replayed_parent_has_a_child_of_its_own(runner):
+    (runner.root / "child.yaml").write_text(CHILD)
+    result = runner.run(CALL)
+    runner.mend()
+    again = runner.replay(result, "call")
+    assert again.state == "SUCCESS", again.error
+    assert again.task_outputs["call"]["executionId"] != result.task_outputs["call"]["executionId"]
+
+
+def test_batches_that_ended_well_do_not_run_again(runner):
+    (runner.root / "child.yaml").write_text(
+        CHILD.replace("tasks:", "inputs: [{id: n, type: INT}]\ntasks:").replace(
+            "is empty", "is empty and inputs.n == 1"
+        )
+    )
+    result = runner.run(
+        """
+tasks:
+  - {id: write, type: io.kestra.plugin.core.storage.Write, content: "a\\nb\\nc\\n"}
+  - id: each
+    type: io.kestra.plugin.core.flow.ForEachItem
+    items: "{{ outputs.write.uri }}"
+    namespace: tests
+    flowId: child
+    inputs: {n: "{{ taskrun.iteration }}"}
+"""
+    )
+    assert result.state == "FAILED"
+    runner.mend()
+    again = runner.restart(result)
+    assert again.state == "SUCCESS", again.error
+    children = [
+        one for one in (runner.platform.root / "runs").iterdir() if (one / "first.jsonl").exists()
+    ]
+    assert len(children) == 3  # and one run more of the second, which took `first` over
