@@ -15,6 +15,7 @@ events) against the same command by hand. Exit code 1 if it adds more than 3 s a
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import resource
@@ -183,6 +184,11 @@ def main() -> None:
     options = parser.parse_args()
     if problem := java_problem():
         raise SystemExit(problem)
+    missing = [engine for engine in options.only if importlib.util.find_spec(engine) is None]
+    if missing:
+        names = " ".join(missing)
+        print(f"left out, since not installed: {names} (pip install {names})")
+    rivals = [engine for engine in options.only if engine not in missing]
     with tempfile.TemporaryDirectory(prefix="lake-bench-") as folder:
         root = Path(folder)
         empty = root / "empty.py"
@@ -191,8 +197,7 @@ def main() -> None:
         start = spark_submit(root, empty, [])
         print(f"  Spark's start-up: {start.wall:.1f} s, {start.cpu:.1f} s CPU")
         found = {
-            rows: engines(root / str(rows), rows, options.rounds, options.only)
-            for rows in options.rows
+            rows: engines(root / str(rows), rows, options.rounds, rivals) for rows in options.rows
         }
         print("\nSpark in terms of the others, by the clock (by CPU)")
         for rows, by_work in found.items():
