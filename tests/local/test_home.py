@@ -11,7 +11,9 @@ def settings(home: Path) -> dict:
 
 def test_a_project_without_settings_gets_ours(tmp_path: Path) -> None:
     prepare_home(tmp_path / "home", tmp_path, postgres=False)
-    assert settings(tmp_path / "home") == {"telemetry": {"enabled": False}}
+    ours = Path(__file__).parents[2] / "dagster.yaml"
+    assert settings(tmp_path / "home") == yaml.safe_load(ours.read_text())
+    assert settings(tmp_path / "home")["nux"] == {"enabled": False}
 
 
 def test_the_project_s_settings_are_kept_and_postgres_added(tmp_path: Path) -> None:
