@@ -17,13 +17,27 @@ from tests.deployment.compose import REPOSITORY, interpolated
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
 
 
+DOCKERFILE = (REPOSITORY / "deploy" / "Dockerfile").read_text()
+
+
+def body(stage: str) -> str:
+    found = re.search(
+        rf"^FROM \S+ AS {stage}$(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL
+    )
+    assert found
+    return found[1]
+
+
+def copied(stage: str) -> list[str]:
+    """Return what of the repository a stage gets."""
+    lines = re.findall(r"^COPY (?!--)(.*) \S+$", body(stage), re.MULTILINE)
+    return [name for line in lines for name in line.split()]
+
+
 def steps(stage: str) -> list[str]:
     """Return the shell commands of a stage, with its build arguments put in."""
-    text = (REPOSITORY / "deploy" / "Dockerfile").read_text()
-    arguments = dict(re.findall(r"^ARG (\w+)=(\S*)$", text, re.MULTILINE))
-    body = re.search(rf"^FROM \S+ AS {stage}$(.*?)(?=^FROM |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert body
-    joined = body[1].replace("\\\n", " ")
+    arguments = dict(re.findall(r"^ARG (\w+)=(\S*)$", DOCKERFILE, re.MULTILINE))
+    joined = body(stage).replace("\\\n", " ")
     lines = re.findall(r"^RUN (.*)$", joined, re.MULTILINE)
     return [interpolated(re.sub(r"--mount=\S+", "", line), arguments) for line in lines]
 
@@ -31,10 +45,10 @@ def steps(stage: str) -> list[str]:
 def test_the_image_has_all_that_the_services_need(tmp_path: Path) -> None:
     venv, source = tmp_path / "venv", tmp_path / "src"
     source.mkdir()
-    for name in ("deploy/requirements.txt", "pyproject.toml", "README.md", "LICENSE"):
+    for name in copied("build"):
         (source / name).parent.mkdir(exist_ok=True)
-        shutil.copy(REPOSITORY / name, source / name)
-    shutil.copytree(REPOSITORY / "kestra_dagster", source / "kestra_dagster")
+        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+        copy(REPOSITORY / name, source / name)
     tools = tmp_path / "tools"
     subprocess.run([sys.executable, "-m", "venv", str(tools)], check=True)
     environment = {
