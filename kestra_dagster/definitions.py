@@ -16,12 +16,13 @@ def definitions() -> dg.Definitions:
     """Return the flows as jobs, and the data platform unless KESTRA_DAGSTER_LAKE is `off`."""
     from kestra_dagster.orchestration.location import flow_definitions, flows_folder
 
-    flows = flow_definitions(flows_folder())
     if os.environ.get(LAKE_VARIABLE) == "off":
-        return flows
+        return flow_definitions(flows_folder())
     from kestra_dagster.lake.definitions import lake_definitions
+    from kestra_dagster.orchestration.flow_assets import uris_of
 
-    return dg.Definitions.merge(flows, lake_definitions())
+    lake = lake_definitions()
+    return dg.Definitions.merge(flow_definitions(flows_folder(), known=uris_of(lake)), lake)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -21,6 +21,7 @@ from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.flow.unsupported import policy
 from kestra_dagster.orchestration.jobs import build_job
+from kestra_dagster.orchestration.lineage import touches_assets
 from kestra_dagster.orchestration.names import distinct
 from kestra_dagster.tasks.registry import default_registry
 
@@ -43,8 +44,12 @@ def flow_definitions(
     types: TaskTypes | None = None,
     *,
     name_template: str | None = None,
+    known: Mapping[str, object] | None = None,
 ) -> dg.Definitions:
-    """Return jobs, schedules and sensors for all flows of a folder; diagnostics are logged."""
+    """Return jobs, schedules, sensors and assets for all flows of a folder; diagnostics are logged.
+
+    `known` are the URIs of assets that others define, which flows may write to.
+    """
     types = types or default_registry()
     loaded = load_folder(folder, types, strict=policy() == "strict")
     flows, clashes = distinct(loaded.flows, name_template)
@@ -53,8 +58,9 @@ def flow_definitions(
     report((*loaded.diagnostics, *clashes, *triggers), loaded)
     catalog = FlowCatalog(types, folder)
     jobs = [build_job(flow, types, name_template=name_template, flows=catalog) for flow in flows]
+    assets = _assets(flows, known or {})
     if not listening:
-        return dg.Definitions(jobs=jobs)
+        return dg.Definitions(jobs=jobs, assets=assets)
     from kestra_dagster.orchestration.backfill import backfill_jobs
     from kestra_dagster.orchestration.dispatch import Dispatch
     from kestra_dagster.orchestration.schedules import schedules
@@ -63,9 +69,19 @@ def flow_definitions(
     dispatch = Dispatch(flows, types, name_template)
     return dg.Definitions(
         jobs=[*jobs, *backfill_jobs(dispatch, folder)],
+        assets=assets,
         schedules=schedules(dispatch),
         sensors=sensors(dispatch, jobs),
     )
+
+
+def _assets(flows: Sequence[Flow], known: Mapping[str, object]) -> list[dg.AssetSpec]:
+    """Return the assets of flows; what finds them loads with the first flow that touches any."""
+    if not any(touches_assets(task) for flow in flows for task in flow.walk()):
+        return []
+    from kestra_dagster.orchestration.flow_assets import asset_specs
+
+    return asset_specs(flows, known)
 
 
 def _wrong_triggers(listening: Sequence[Flow], flows: Sequence[Flow]) -> list[Diagnostic]:

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from kestra_dagster.executor import drives, report_handled_failure, termination
+from kestra_dagster.orchestration.flow_assets import made_by
 from kestra_dagster.orchestration.step_log import StepLog
 from kestra_dagster.orchestration.step_metadata import step_metadata
 from kestra_dagster.orchestration.written_assets import written_assets
@@ -41,6 +42,9 @@ def run_op(step: Step, context: dg.OpExecutionContext, execution: Execution) -> 
     elif outcome.run is not None:
         for materialization in written_assets(context, outcome.run.outputs):
             context.log_event(materialization)
+        if step.task is not None and outcome.run.state in ("SUCCESS", "WARNING"):
+            for materialization in made_by(context, step.task):
+                context.log_event(materialization)
     for signal in outcome.signals:
         yield dg.Output(None, signal, metadata=step_metadata(outcome.run, execution))
 

@@ -25,7 +25,9 @@ def written_assets(
     prefixes = _prefixes(context) if uris else {}
     found: dict[tuple[dg.AssetKey, str | None], list[str]] = {}
     for uri in uris:
-        prefix = max((prefix for prefix in prefixes if uri.startswith(prefix)), key=len, default="")
+        prefix = max(
+            (prefix for prefix in prefixes if f"{uri}/".startswith(prefix)), key=len, default=""
+        )
         if prefix:
             partition = _PARTITION.search(uri[len(prefix) - 1 :])
             key = prefixes[prefix], partition[1] if partition else None
