@@ -38,6 +38,21 @@ _ROWS: Mapping[str, str] = {
     "storage_items": "core.storage.DeduplicateItems core.storage.FilterItems",
     "storage_split": "core.storage.Split",
     "templating": "core.templating.TemplatedTask",
+    "cli:cli_type": (
+        "cloudquery.CloudQueryCLI databricks.cli.DatabricksCLI dataform.cli.DataformCLI "
+        "github.cli.GitHubCLI modal.cli.ModalCLI spark.SparkCLI sqlmesh.cli.SQLMeshCLI "
+        "terraform.cli.TerraformCLI"
+    ),
+    "cli": (
+        "ansible.cli.AnsibleCLI aws.cli.AwsCLI azure.cli.AzCLI gcp.cli.GCloudCLI "
+        "spark.JarSubmit spark.PythonSubmit spark.RSubmit"
+    ),
+    "dbt": "dbt.cli.DbtCLI",
+    "dbt:dbt_type": (
+        "dbt.cli.Build dbt.cli.Compile dbt.cli.Deps dbt.cli.Freshness dbt.cli.List dbt.cli.Run "
+        "dbt.cli.Seed dbt.cli.Snapshot dbt.cli.Test"
+    ),
+    "git": "git.Clone git.Push git.PushNamespaceFiles git.SyncNamespaceFiles",
     "scripts:script_type": (
         "scripts.bun.Commands scripts.bun.Script scripts.csharp.Commands scripts.csharp.Script "
         "scripts.deno.Commands scripts.deno.Script scripts.dotnet.Commands scripts.dotnet.Script "

@@ -97,7 +97,7 @@ class ScriptSpec(RunnableSpec):
             from kestra_dagster.tasks.container import run_in_container
 
             argv = self.command_line(place)
-            image = runner.image or self.container_image or self.default_image
+            image = runner.image or self.container_image or self.usual_image()
             env = self.variables_for(place, {})
             code = run_in_container(runner, image, argv, env, place, lines.take)
         else:
@@ -111,6 +111,10 @@ class ScriptSpec(RunnableSpec):
         if code:
             raise failure(code, lines, outputs)
         return outputs
+
+    def usual_image(self) -> str:
+        """Return the image where the flow names none."""
+        return self.default_image
 
     def lines(self, place: ScriptPlace) -> Sequence[str]:
         """Return the commands after `beforeCommands`."""

@@ -1,0 +1,151 @@
+"""Command lines of other tools, with small programs in their place or the tools themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kestra_dagster.tasks.registry import default_registry
+
+PROCESS = {"type": "io.kestra.plugin.core.runner.Process"}
+
+
+@pytest.fixture
+def run(context):
+    def run(kind: str, **properties: Any) -> Any:
+        spec = default_registry().spec(f"io.kestra.plugin.{kind}")
+        assert spec is not None
+        return context.run(spec, {"taskRunner": PROCESS, **properties})
+
+    return run
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Put a program on the PATH that says its arguments and does what a script says."""
+
+    def program(name: str, script: str = "") -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        path = folder / name
+        path.write_text(f'#!/bin/sh\nfor one in "$@"; do echo "<$one>"; done\n{script}\n')
+        path.chmod(0o755)
+        if str(folder) not in os.environ["PATH"]:
+            monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    return program
+
+
+@pytest.mark.skipif(not shutil.which("terraform"), reason="no `terraform` on this machine")
+def test_terraform(run, context):
+    main = 'output "where" {\n  value = "{{ flow.id }}"\n}\n'
+    run(
+        "terraform.cli.TerraformCLI",
+        inputFiles={"main.tf": main},
+        beforeCommands=["terraform init -no-color > /dev/null"],
+        commands=[
+            "terraform apply -auto-approve -no-color > /dev/null",
+            "terraform output -raw where",
+        ],
+        env={"CHECKPOINT_DISABLE": "1"},
+    )
+    assert context.log.messages("INFO") == ["flow-1"]
+
+
+RESULTS = {"results": [{"status": "success"}, {"status": "success"}, {"status": "warn"}]}
+
+
+def test_dbt_has_profiles_results_and_manifests(run, context, program):
+    made = "mkdir -p project/target; cat profiles.yml; cat project/target/manifest.json;"
+    results = f"echo '{json.dumps(RESULTS)}' > project/target/run_results.json;"
+    manifest = """echo '{"nodes": {}}' > project/target/manifest.json"""
+    program("dbt", made + results + manifest + '; echo "$DBT_PROFILES_DIR"')
+    context.kv.set("company.team", "m", {"old": 1})
+    place = {"key": "m", "namespace": "company.team"}
+    outputs = run(
+        "dbt.cli.DbtCLI",
+        profiles="my: {{ flow.id }}\n",
+        projectDir="project",
+        commands=["dbt build"],
+        loadManifest=place,
+        storeManifest=place,
+    )
+    said = context.log.messages("INFO")
+    assert said[:2] == ["<build>", "my: flow-1"]
+    assert str(context.working_dir) in said[-1]
+    assert any('"old"' in line for line in said)
+    assert outputs["warningDetected"] is True
+    assert sorted(outputs["outputFiles"]) == ["manifest.json", "run_results.json"]
+    assert context.metric_value("results.success") == 2
+    assert context.kv.get("company.team", "m").value == {"nodes": {}}
+
+
+def test_commands_of_dbt(run, context, program):
+    program("dbt")
+    run("dbt.cli.Run", select=["a", "b"], target="prod", thread=4, fullRefresh=True)
+    words = ["run", "--threads", "4", "--full-refresh", "--target", "prod", "--select", "a b"]
+    assert context.log.messages("INFO") == [f"<{word}>" for word in words]
+
+
+def test_ansible_has_its_configuration_and_log(run, context, program):
+    program("ansible-playbook", 'cat "$ANSIBLE_CONFIG"; echo played > "$ANSIBLE_LOG_PATH"')
+    outputs = run(
+        "ansible.cli.AnsibleCLI",
+        ansibleConfig="[defaults]\n",
+        outputLogFile=True,
+        commands=["ansible-playbook x.yml"],
+    )
+    assert context.log.messages("INFO") == ["<x.yml>", "[defaults]"]
+    assert context.storage.text(outputs["outputFiles"]["log"]) == "played\n"
+
+
+def test_clouds_get_their_credentials_by_the_environment(run, context, program):
+    program(
+        "aws", 'echo "$AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY $AWS_REGION $AWS_DEFAULT_OUTPUT"'
+    )
+    keys = {"accessKeyId": "id", "secretKeyId": "key", "region": "eu-west-1"}
+    run("aws.cli.AwsCLI", commands=["aws s3 ls"], outputFormat="TEXT", **keys)
+    assert context.log.messages("INFO")[-1] == "id key eu-west-1 text"
+    role = {"stsRoleArn": "arn:aws:iam::1:role/r", "region": "eu-west-1"}
+    program("aws", 'cat "$AWS_CONFIG_FILE"; echo "$AWS_PROFILE"')
+    run("aws.cli.AwsCLI", commands=["aws s3 ls"], **role)
+    assert "role_arn = arn:aws:iam::1:role/r" in context.log.messages("INFO")
+    program("gcloud", 'cat "$GOOGLE_APPLICATION_CREDENTIALS"; echo "$CLOUDSDK_CORE_PROJECT"')
+    run("gcp.cli.GCloudCLI", commands=["gcloud x"], serviceAccount='{"k": 1}', projectId="p")
+    assert context.log.messages("INFO")[-1] == '{"k": 1}p'
+    program("az", 'echo "in $AZURE_CONFIG_DIR" >&2')
+    login = {"username": "u", "password": "p w", "tenant": "t", "servicePrincipal": True}
+    run("azure.cli.AzCLI", commands=["az group list"], **login)
+    assert context.log.messages("INFO")[-2:] == ["<group>", "<list>"]
+
+
+def test_spark_submit(run, context, program):
+    program("spark-submit", 'for one in "$@"; do case $one in *.py) cat "$one";; esac; done')
+    run(
+        "spark.PythonSubmit",
+        master="local[1]",
+        name="n",
+        args=["one two"],
+        configurations={"a.b": "c d"},
+        pythonFiles={"lib.py": "x = 1\n"},
+        mainScript="print({{ flow.id | json }})",
+    )
+    said = context.log.messages("INFO")
+    assert said[:7] == [
+        "<--master>",
+        "<local[1]>",
+        "<--name>",
+        "<n>",
+        "<--conf>",
+        "<a.b=c d>",
+        "<--py-files>",
+    ]
+    assert "<one two>" in said
+    assert any('print("flow-1")' in line for line in said)
+    assert (context.working_dir / "lib.py").exists()
+    assert not list(Path(context.working_dir).glob("script-*"))
