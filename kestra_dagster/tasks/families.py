@@ -38,6 +38,13 @@ _ROWS: Mapping[str, str] = {
     "storage_items": "core.storage.DeduplicateItems core.storage.FilterItems",
     "storage_split": "core.storage.Split",
     "templating": "core.templating.TemplatedTask",
+    "chat": (
+        "openai.ChatCompletion=OpenAiChat anthropic.ChatCompletion=AnthropicChat "
+        "ai.completion.ChatCompletion=AiChat ai.agent.AIAgent=AiAgent"
+    ),
+    "chat:service_type": (
+        "deepseek.ChatCompletion mistral.ChatCompletion perplexity.ChatCompletion"
+    ),
     "cli:cli_type": (
         "cloudquery.CloudQueryCLI databricks.cli.DatabricksCLI dataform.cli.DataformCLI "
         "github.cli.GitHubCLI modal.cli.ModalCLI spark.SparkCLI sqlmesh.cli.SQLMeshCLI "
