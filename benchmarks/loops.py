@@ -83,11 +83,9 @@ def measure(name: str, engine: str, number: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder, dg.instance_for_test() as instance:
         flows = Path(folder)
-        texts = {"loop": LOOP, "child": CHILD, "parent": PARENT}
         made = {"wide": parallel, "deep": nested}
-        (flows / "child.yaml").write_text(CHILD)
         path = flows / f"{name}.yaml"
-        path.write_text(texts[name] if name in texts else made[name](number))
+        path.write_text(LOOP if name == "loop" else made[name](number))
         inputs = {"count": number} if name == "loop" else {}
         options: dict[str, Any] = {"flows": flows, "engine": engine}
         if engine == "dagster":
@@ -105,27 +103,50 @@ def measure(name: str, engine: str, number: int) -> dict[str, Any]:
         return {"seconds": seconds, "tasks": len(result.task_runs), "peak": peak}
 
 
-def bare() -> float:
-    """Return the seconds of a Dagster run with one op, built and run as a subflow's is."""
+def call(rounds: int) -> dict[str, dict[str, float]]:
+    """Return the cost of a Subflow call and of Dagster's bare run of one op: wall and processor.
+
+    A call is what a flow with a Subflow takes beyond one of a task of its own. The runs take turns
+    in one process on one instance, so that a machine that is busy slows all of them.
+    """
     import dagster as dg
+
+    import kestra_dagster as kd
 
     @dg.op
     def one() -> str:
         return "one"
 
-    times = []
-    with dg.instance_for_test() as instance:
-        for _ in range(7):
-            started = time.perf_counter()
+    def bare() -> None:
+        @dg.job(executor_def=dg.in_process_executor)
+        def child() -> None:
+            one()
 
-            @dg.job(executor_def=dg.in_process_executor)
-            def child() -> None:
-                one()
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        assert child.execute_in_process(instance=instance, run_config=quiet).success
 
-            quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-            assert child.execute_in_process(instance=instance, run_config=quiet).success
-            times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+    def flow(name: str) -> None:
+        result = kd.run_flow(folder / f"{name}.yaml", {}, flows=folder, instance=instance)
+        assert result.state == "SUCCESS", result.error
+
+    with tempfile.TemporaryDirectory() as temporary, dg.instance_for_test() as instance:
+        folder = Path(temporary)
+        (folder / "child.yaml").write_text(CHILD)
+        (folder / "parent.yaml").write_text(PARENT)
+        kinds = {"bare": bare, "child": lambda: flow("child"), "parent": lambda: flow("parent")}
+        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in kinds}
+        for _ in range(rounds + 2):
+            for name, run in kinds.items():
+                wall, processor = time.perf_counter(), time.process_time()
+                run()
+                spent = time.perf_counter() - wall, time.process_time() - processor
+                taken[name].append(spent)
+    # The first rounds pay for imports and for building jobs.
+    columns = {name: list(zip(*spent[2:], strict=True)) for name, spent in taken.items()}
+    return {
+        kind: {name: statistics.median(found[index]) for name, found in columns.items()}
+        for index, kind in enumerate(("wall", "processor"))
+    }
 
 
 def apart(*arguments: str) -> Any:
@@ -144,7 +165,7 @@ def main() -> None:
         name, engine, number = (
             (*given.one, "dagster", "0")[:3] if len(given.one) == 1 else (*given.one, "0")[:3]
         )
-        print(json.dumps(bare() if name == "bare" else measure(name, engine, int(number))))
+        print(json.dumps(call(15) if name == "call" else measure(name, engine, int(number))))
         return
     few = given.most // 10
     print(f"{'':34}{'seconds':>9}{'ms a task':>11}{'peak MB':>9}")
@@ -158,12 +179,14 @@ def main() -> None:
         print(f"    {growth:.1f} x the time for 10 x the values, {more:+.0f} MB")
         row(f"Parallel of 200, {engine}", apart("wide", engine, "200"))
         row(f"nested 30 deep, {engine}", apart("deep", engine, "30"))
-    parent, child = apart("parent", "dagster"), apart("child", "dagster")
-    alone = apart("bare")
-    call = parent["seconds"] - child["seconds"]
-    print(f"bare Dagster run of one op        {alone:9.3f}")
-    print(f"a run of a flow of one task       {child['seconds']:9.3f}")
-    print(f"a Subflow call                    {call:9.3f}   {call / alone:.2f} x the bare run")
+    for kind, seconds in apart("call").items():
+        beyond, alone = seconds["parent"] - seconds["child"], seconds["bare"]
+        print(f"{kind} time, medians of 15 runs in turn")
+        print(f"    bare Dagster run of one op    {alone:9.3f}")
+        print(f"    a run of a flow of one task   {seconds['child']:9.3f}")
+        print(
+            f"    a Subflow call                {beyond:9.3f}   {beyond / alone:.2f} x the bare run"
+        )
 
 
 def row(label: str, one: dict[str, Any]) -> None:
