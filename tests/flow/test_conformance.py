@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from kestra_dagster.flow.diagnostics import FAILS_WHEN_RENDERED, format_diagnostics
@@ -16,6 +17,18 @@ JAVA_TEST_PLUGINS = ("io.kestra.core.runners.", "io.kestra.core.tasks.test.")
 
 def flows(folder: Path) -> list[Path]:
     return sorted([*folder.glob("flows/*.y*ml"), *folder.glob("flows_extra/*.y*ml")])
+
+
+def is_kestras(folder: Path) -> bool:
+    """Say whether these are Kestra's own cases, and not others of the same form."""
+    return (folder / "flows" / "all-flowable.yaml").exists()
+
+
+@pytest.fixture
+def kestras(conformance: Path) -> Path:
+    if not is_kestras(conformance):
+        pytest.skip("these are other cases than Kestra's own")
+    return conformance
 
 
 def test_all_flows_of_core_types_load(conformance, permissive):
@@ -32,7 +45,7 @@ def test_all_flows_of_core_types_load(conformance, permissive):
         ]
         good += loaded.flow is not None
     assert not bad, "\n".join(bad)
-    assert good > 80
+    assert good > 80 or not is_kestras(conformance)
 
 
 def test_no_warnings_about_current_constructs(conformance, permissive):
@@ -55,8 +68,8 @@ def test_folders_load_as_a_whole(conformance, permissive):
     assert files == sorted(files)
 
 
-def test_full_flow(conformance, permissive):
-    flow = load_flow(conformance / "flows" / "full.yaml", permissive).require()
+def test_full_flow(kestras, permissive):
+    flow = load_flow(kestras / "flows" / "full.yaml", permissive).require()
     assert flow.id == "full"
     assert [task.id for task in flow.tasks] == ["t1", "t2", "t3", "t5", "last"]
     third = flow.tasks[2]
@@ -67,23 +80,23 @@ def test_full_flow(conformance, permissive):
     assert sum(1 for _ in flow.walk()) == 13
 
 
-def test_inputs_flow(conformance, permissive):
-    flow = load_flow(conformance / "flows" / "inputs.yaml", permissive).require()
+def test_inputs_flow(kestras, permissive):
+    flow = load_flow(kestras / "flows" / "inputs.yaml", permissive).require()
     assert len(flow.inputs) == 29
     assert sum(one.required for one in flow.inputs) == 11
     assert sum(one.defaults is not None for one in flow.inputs) == 3
     assert sum(getattr(one, "validator", None) is not None for one in flow.inputs) == 1
 
 
-def test_minimal_flow(conformance, permissive):
-    flow = load_flow(conformance / "flows" / "minimal.yaml", permissive).require()
+def test_minimal_flow(kestras, permissive):
+    flow = load_flow(kestras / "flows" / "minimal.yaml", permissive).require()
     assert flow.revision == 2
     assert flow.labels == {"system.readOnly": "true"}
     assert not flow.disabled
 
 
-def test_all_flowable_nests(conformance, permissive):
-    flow = load_flow(conformance / "flows" / "all-flowable.yaml", permissive).require()
+def test_all_flowable_nests(kestras, permissive):
+    flow = load_flow(kestras / "flows" / "all-flowable.yaml", permissive).require()
     each, _, sequential, switch = flow.tasks
     assert list(each.branches) == ["tasks", "errors"]
     assert [task.id for task in sequential.walk()][:3] == [
@@ -170,7 +183,9 @@ def test_invalid_files(conformance, table):
         assert loaded.flow is None, name
         for part in GIST.get(name, case["message_contains"]):
             assert part in said, (name, said)
-        assert [found.line for found in errors] == LINES[name], (name, said)
+        lines = [found.line for found in errors]
+        assert lines == LINES.get(name, lines), (name, said)
+        assert all(lines), (name, said)
 
 
 def test_invalid_snippets(conformance, table):
@@ -186,5 +201,5 @@ def test_invalid_snippets(conformance, table):
             assert words in said, (case["id"], said)
 
 
-def test_all_cases_are_looked_at(conformance):
-    assert len(cases(conformance)) == TOTAL
+def test_all_cases_are_looked_at(kestras):
+    assert len(cases(kestras)) == TOTAL
