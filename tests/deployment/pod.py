@@ -131,9 +131,6 @@ class Pod:
             os.close(self._outside)
         for volume in self.small:
             subprocess.run(["umount", str(self.folder / "volumes" / volume)], check=False)
-        for made in ("/data", "/run/secrets"):
-            with suppress(OSError):
-                Path(made).rmdir()
 
     def up(self, *names: str) -> None:
         """Start services, each when those it depends on are as it wants; all if none is named."""

@@ -89,7 +89,6 @@ def test_terminating_a_run_that_no_worker_has_taken_ends_it(team: Team) -> None:
     # Dagster offers only this for a run that has not begun.
     team.terminate(waiting, "MARK_AS_CANCELED_IMMEDIATELY")
     team.wait(waiting, "CANCELED", 20)
-    assert "No worker had begun with this run." in team.story(waiting)
 
 
 def test_output_of_steps_is_in_the_bucket(pod: Pod, team: Team) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from signal import SIGSTOP
 
 import dagster as dg
+import psutil
 import pytest
 
 from tests.deployment.pod import Pod
@@ -55,39 +56,36 @@ def outputs_are_whole(pod: Pod, team: Team, run: str) -> None:
     assert "done before, then slept" in " ".join(texts), team.story(run)
 
 
-def test_a_killed_worker_loses_no_run(pod: Pod, team: Team) -> None:
+def test_killed_workers_and_processes_lose_no_run(pod: Pod, team: Team) -> None:
     run = team.launch("sleeper", seconds=25)
     alone = team.launch("one_at_a_time", seconds=25)
-    team.started_step(run, "sleep")
-    team.started_step(alone, "sleep")
+    other = team.launch("sleeper", seconds=25)
+    for each in (run, alone, other):
+        team.started_step(each, "sleep")
     began = time.monotonic()
-    killed = {worker_of(pod, team, run), worker_of(pod, team, alone)}
-    with without(pod, *killed):
-        for died in (run, alone):
+    process_of(pod, team, other).kill()
+    with without(pod, *{worker_of(pod, team, run), worker_of(pod, team, alone)}):
+        for died in (run, alone, other):
             team.wait(died, "FAILURE", 90)
             assert "gives no sign of life" in team.story(died)
         print(f"dead runs were found after {time.monotonic() - began:.0f} s")
-    again = team.retry_of(run)
-    team.wait(again, seconds=120)
-    outputs_are_whole(pod, team, again)
-    tags = team.run(again).tags
-    assert tags["kestra/execution"] == run
-    assert tags["kestra/state"] == "SUCCESS"
+    for died in (run, other):
+        again = team.retry_of(died)
+        team.wait(again, seconds=120)
+        outputs_are_whole(pod, team, again)
+        tags = team.run(again).tags
+        assert tags["kestra/execution"] == died
+        assert tags["kestra/state"] == "SUCCESS"
     # The place that the dead run held in its flow's `concurrency` is free.
     team.wait(team.retry_of(alone), seconds=120)
     team.wait(team.launch("one_at_a_time"))
 
 
-def test_a_killed_process_of_a_run_is_found_too(pod: Pod, team: Team) -> None:
-    run = team.launch("sleeper", seconds=25)
-    team.started_step(run, "sleep")
-    worker = pod.containers[worker_of(pod, team, run)]
+def process_of(pod: Pod, team: Team, run: str) -> psutil.Process:
+    """Return the process of a run, by the number that its worker knows it by."""
     number = int(_process(team, run))
-    for process in worker.tree():
-        if _inside(process.pid) == number:
-            process.kill()
-    team.wait(run, "FAILURE", 90)
-    team.wait(team.retry_of(run), seconds=120)
+    worker = pod.containers[worker_of(pod, team, run)]
+    return next(process for process in worker.tree() if _inside(process.pid) == number)
 
 
 def _process(team: Team, run: str) -> str:
