@@ -165,8 +165,12 @@ def run_in_container(
     env: Mapping[str, str],
     place: ScriptPlace,
     on_line: OnLine,
+    *,
+    own_entry: bool = False,
 ) -> int:
     """Run a program in a new container and return its exit code.
+
+    With `own_entry` the program goes to the entry point of the image where there is one.
 
     It works in a folder of the same path as here. With the strategy VOLUME the files are copied
     in and out, with MOUNT the folder itself is mounted.
@@ -180,7 +184,7 @@ def run_in_container(
     kept = False
     with guarded_command(remove):
         try:
-            create = ["create", "--name", name, *_options(runner, env, place, copied)]
+            create = ["create", "--name", name, *_options(runner, env, place, copied, own_entry)]
             given = dict(docker.env) | {k: v for k, v in env.items() if _through_client(k)}
             _client_command(docker, [*create, image, *_arguments(runner, argv)], place, given)
             if copied:
@@ -273,12 +277,17 @@ def _through_client(name: str) -> bool:
 
 
 def _options(
-    runner: DockerRunner, env: Mapping[str, str], place: ScriptPlace, copied: bool
+    runner: DockerRunner,
+    env: Mapping[str, str],
+    place: ScriptPlace,
+    copied: bool,
+    own_entry: bool,
 ) -> list[str]:
     """Return the options of `docker create`; the values of variables stay out of them."""
     folder = str(place.folder)
-    words = ["--workdir", folder, "--pull", _PULL[runner.pull_policy], "--entrypoint"]
-    words.append(runner.entry_point[0] if runner.entry_point else "")
+    words = ["--workdir", folder, "--pull", _PULL[runner.pull_policy]]
+    if runner.entry_point or not own_entry:
+        words += ["--entrypoint", runner.entry_point[0] if runner.entry_point else ""]
     for name in env:
         if _through_client(name):
             words += ["--env", name]

@@ -59,6 +59,7 @@ _ROWS: Mapping[str, str] = {
         "dbt.cli.Build dbt.cli.Compile dbt.cli.Deps dbt.cli.Freshness dbt.cli.List dbt.cli.Run "
         "dbt.cli.Seed dbt.cli.Snapshot dbt.cli.Test"
     ),
+    "docker": "docker.Build docker.Pull docker.Push docker.Run docker.Tag",
     "git": "git.Clone git.Push git.PushNamespaceFiles git.SyncNamespaceFiles",
     "scripts:script_type": (
         "scripts.bun.Commands scripts.bun.Script scripts.csharp.Commands scripts.csharp.Script "

@@ -169,3 +169,36 @@ def test_logins_are_in_no_argument_and_in_no_container(run, context, monkeypatch
     login = base64.b64encode(b"me:hidden").decode()
     assert not any(secret in words for secret in ("hidden", login, "private-1"))
     assert not any("config.json" in line for line in context.log.messages("INFO"))
+
+
+def test_images_are_built_tagged_and_run(context, docker):
+    def do(kind: str, **properties: Any) -> Any:
+        spec = default_registry().spec(f"io.kestra.plugin.docker.{kind}")
+        return context.run(spec, properties)
+
+    built = do(
+        "Build",
+        dockerfile=f"FROM {IMAGE}\nARG WHAT\nCOPY in.txt /in.txt\nENV WHAT=$WHAT\n"
+        'ENTRYPOINT ["/bin/cat"]\n',
+        tags=["made:1"],
+        buildArgs={"WHAT": "built"},
+        labels={"of": "{{ flow.id }}"},
+        inputFiles={"in.txt": "inside"},
+        pull=False,
+    )
+    seen = json.loads(docker("inspect", "made:1"))[0]
+    assert seen["Id"] == built["imageId"]
+    assert seen["Config"]["Labels"] == {"of": "flow-1"}
+    do("Tag", sourceImage="made:1", targetImage="made:2")
+    given = {"containerImage": "made:2", "pullPolicy": "NEVER", "networkMode": "none"}
+    context.log.lines.clear()
+    assert do("Run", commands=["/in.txt"], **given)["exitCode"] == 0
+    assert context.log.messages("INFO") == ["inside"]
+    with pytest.raises(TaskFailed, match="exit code 1"):
+        do("Run", commands=["/nowhere"], **given)
+    with pytest.raises(TaskFailed, match="`docker push` failed"):
+        do("Push", tags=["127.0.0.1:1/made:1"])
+    with pytest.raises(TaskFailed, match="`docker pull` failed"):
+        do("Pull", image="127.0.0.1:1/nowhere:1")
+    with pytest.raises(TaskFailed, match="`docker build` failed"):
+        do("Build", dockerfile=f"FROM {IMAGE}\nCOPY nowhere /x\n", tags=["x:1"], pull=False)
