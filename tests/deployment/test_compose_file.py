@@ -10,6 +10,8 @@ import yaml
 from tests.deployment.compose import FILE, REPOSITORY, Compose, interpolated, read
 
 DOCKERFILE = REPOSITORY / "deploy" / "Dockerfile"
+PROXY = REPOSITORY / "deploy" / "reverse-proxy" / "compose.yml"
+NGINX = PROXY.with_name("nginx.conf")
 PINNED = re.compile(r":\w*\d+\.\d+[\w.-]*$")
 OWN = ("migrate", "code", "daemon", "webserver", "webhooks", "worker")
 
@@ -19,10 +21,22 @@ def compose() -> Compose:
     return read({})
 
 
-def test_the_file_is_as_the_compose_specification_says() -> None:
+def test_the_files_are_as_the_compose_specification_says() -> None:
     schema = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    found = subprocess.run([*schema, str(FILE)], capture_output=True, text=True)
+    found = subprocess.run([*schema, str(FILE), str(PROXY)], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_the_proxy_is_kept_as_the_other_services_are(compose: Compose) -> None:
+    proxy = yaml.safe_load(PROXY.read_text())
+    (service,) = proxy["services"].values()
+    assert PINNED.search(service["image"])
+    assert service["user"] not in ("root", "0:0")
+    assert service["cap_drop"] == ["ALL"]
+    assert set(service["secrets"]) == set(proxy["secrets"])
+    assert set(service["depends_on"]) <= set(compose.services)
+    served = re.findall(r"proxy_pass http://(\w+):", NGINX.read_text())
+    assert set(served) == {"webserver", "webhooks"}
 
 
 @pytest.mark.parametrize(
