@@ -123,6 +123,10 @@ _ROWS: Mapping[str, str] = {
         "compress.ArchiveCompress compress.ArchiveDecompress compress.FileCompress "
         "compress.FileDecompress"
     ),
+    "mongodb": (
+        "mongodb.Aggregate mongodb.Delete mongodb.Find mongodb.InsertOne mongodb.Load "
+        "mongodb.Update"
+    ),
     "serdes_avro": (
         "serdes.avro.AvroToIon serdes.avro.IonToAvro serdes.parquet.IonToParquet "
         "serdes.parquet.ParquetToIon"
