@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
+from kestra_dagster.errors import TaskMisconfigured
 from kestra_dagster.runtime.cancellation import CancelToken
 
 
@@ -151,6 +152,17 @@ class KeyValue:
     expires: datetime | None = None
 
 
+OWN = "~"
+"""How the namespaces begin where this package keeps its own records, which no flow may touch."""
+
+
+def open_to_flows(namespace: str) -> str:
+    """Return a namespace that a flow may name; raise TaskMisconfigured for one of our own."""
+    if namespace.startswith(OWN):
+        raise TaskMisconfigured(f"`{namespace}` is not a namespace")
+    return namespace
+
+
 class KeyValueStore(Protocol):
     """Values by namespace and key, shared by all processes; what has expired is not there."""
 
@@ -178,7 +190,10 @@ class KeyValueStore(Protocol):
     def keys(self, namespace: str, prefix: str = "") -> list[str]: ...
 
     def purge(self, namespaces: Sequence[str], key_pattern: str | None, expired_only: bool) -> int:
-        """Delete keys that match the glob (none: all) in namespaces that match the globs."""
+        """Delete keys that match the glob (none: all) in namespaces that match the globs.
+
+        Those of this package's own records are none of them.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from kestra_dagster.errors import TaskFailed
 from kestra_dagster.expressions import ExpressionError
 from kestra_dagster.runtime.cancellation import CancelToken
+from kestra_dagster.runtime.context import OWN
 from kestra_dagster.runtime.secrets import Masker, environment_secret
 
 if TYPE_CHECKING:
@@ -191,6 +192,8 @@ def look_up(
 ) -> Any:
     """Return the value of a key: of a namespace, else of a flow's own and those around it."""
     space = namespace or own
+    if space.startswith(OWN):
+        raise ExpressionError(f"`{space}` is not a namespace")
     found = store.get(space, key)
     above = "" if namespace else space.rpartition(".")[0]
     while found is None and above:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kestra_dagster.errors import RetryableError
-from kestra_dagster.runtime.context import KeyValue
+from kestra_dagster.runtime.context import OWN, KeyValue
 from kestra_dagster.runtime.patience import Patience, ServerGone, place_of
 from kestra_dagster.runtime.records_json import jsonable
 
@@ -140,8 +140,10 @@ class SqlKeyValues:
                 found = table.select().with_only_columns(table.c.namespace, table.c.key)
                 query = found.where(_expired(table)) if expired_only else found
                 for row in connection.execute(query).all():
-                    if any(fnmatchcase(row.namespace, glob) for glob in namespaces) and fnmatchcase(
-                        row.key, key_pattern or "*"
+                    if (
+                        not row.namespace.startswith(OWN)
+                        and any(fnmatchcase(row.namespace, glob) for glob in namespaces)
+                        and fnmatchcase(row.key, key_pattern or "*")
                     ):
                         doomed.add((row.namespace, row.key))
                         connection.execute(table.delete().where(_at(table, row.namespace, row.key)))

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
-from kestra_dagster.runtime.context import KeyValue
+from kestra_dagster.runtime.context import OWN, KeyValue
 from kestra_dagster.runtime.kv import decoded, encoded
 
 
@@ -93,7 +93,8 @@ class MemoryKeyValues:
             doomed = [
                 (space, key)
                 for (space, key), entry in self._entries.items()
-                if any(fnmatchcase(space, glob) for glob in namespaces)
+                if not space.startswith(OWN)
+                and any(fnmatchcase(space, glob) for glob in namespaces)
                 and fnmatchcase(key, key_pattern or "*")
                 and not (expired_only and entry.live)
             ]

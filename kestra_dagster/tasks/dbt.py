@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Dynamic, Text
+from kestra_dagster.runtime.context import open_to_flows
 from kestra_dagster.tasks.cli import read_json
 from kestra_dagster.tasks.script_place import ScriptPlace
 from kestra_dagster.tasks.script_spec import ScriptSpec
@@ -43,7 +44,7 @@ class DbtSpec(ScriptSpec):
             (place.folder / "profiles.yml").write_text(self.profiles, encoding="utf-8")
         if self.load_manifest:
             wanted = self.load_manifest
-            found = place.context.kv.get(wanted.namespace, wanted.key)
+            found = place.context.kv.get(open_to_flows(wanted.namespace), wanted.key)
             if found is None:
                 place.context.log.warn(f"there is no manifest at the key `{wanted.key}` yet")
                 return
@@ -78,7 +79,8 @@ class DbtSpec(ScriptSpec):
             place.context.metric(f"results.{state}", states.count(state))
         manifest = read_json(target / "manifest.json") if self.store_manifest else None
         if self.store_manifest and manifest is not None and not exit_code:
-            place.context.kv.set(self.store_manifest.namespace, self.store_manifest.key, manifest)
+            namespace = open_to_flows(self.store_manifest.namespace)
+            place.context.kv.set(namespace, self.store_manifest.key, manifest)
         return {"warningDetected": "warn" in states}
 
     def _target(self, place: ScriptPlace) -> Path:

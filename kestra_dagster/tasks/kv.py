@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError, model_validator
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import Duration, Dynamic, Text, parse_duration
 from kestra_dagster.flow.task_types import RunnableSpec
-from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.runtime.context import TaskContext, open_to_flows
 
 KvType = Literal["STRING", "NUMBER", "BOOLEAN", "DATETIME", "DATE", "DURATION", "JSON"]
 
@@ -22,7 +22,7 @@ class _KvSpec(RunnableSpec):
 
     def place(self, context: TaskContext) -> str:
         """The namespace to work on: the flow's own unless another is named."""
-        return self.namespace or context.variables["flow"]["namespace"]
+        return open_to_flows(self.namespace or context.variables["flow"]["namespace"])
 
 
 class _OneKey(_KvSpec):

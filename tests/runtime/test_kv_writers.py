@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kestra_dagster.runtime.kv import SqlKeyValues
+from kestra_dagster.runtime.kv_memory import MemoryKeyValues
 
 PROCESSES, ROUNDS = 4, 25
 WRITER = """
@@ -72,3 +73,12 @@ def test_no_write_of_several_processes_is_lost_or_done_twice(url, tmp_path):
     assert len(value("state")) == PROCESSES * ROUNDS
     assert sorted(value("firsts")) == list(range(ROUNDS))
     assert sorted(value("taken")) == list(range(ROUNDS))
+
+
+@pytest.mark.parametrize("made", [lambda url: SqlKeyValues(url), lambda _: MemoryKeyValues()])
+def test_a_purge_leaves_the_records_of_the_engine_alone(made, tmp_path):
+    store = made(f"sqlite:///{tmp_path / 'kv.db'}")
+    store.set("~pauses", "one", "waits")
+    store.set("company.team", "one", "mine")
+    assert store.purge(["*", "~*"], None, expired_only=False) == 1
+    assert store.get("~pauses", "one").value == "waits"

@@ -121,3 +121,10 @@ def test_missing_state(context):
     for spec in (state.Get, state.Delete):
         with pytest.raises(TaskFailed, match="State flow-1_states_x not found"):
             context.run(spec, {"name": "x", "errorOnMissing": True})
+
+
+def test_records_of_the_engine_are_out_of_reach(context):
+    context.kv.set("~pauses", "one", "waits")
+    for task, more in ((kv.Get, {}), (kv.Set, {"value": "x"}), (kv.Delete, {})):
+        with pytest.raises(TaskMisconfigured, match="is not a namespace"):
+            context.run(task, {"key": "one", "namespace": "~pauses", **more})
