@@ -328,17 +328,22 @@ def read_spec(
 ) -> tuple[TaskSpec | None, str]:
     """Validate the properties of a type's own, with every problem reported.
 
-    Where nothing is wrong but a property that a plugin of ours lacks, the second value says so.
+    Where nothing is wrong but a property that a plugin of ours lacks, or a task runner that is not
+    here, the second value says so.
     """
     said = len(report.found)
     spec = validate(spec_class, own, path, report, owner, known)
     found = report.found[said:]
     unknown = [one for one in found if one.code == "KD011"]
-    if spec is not None or len(unknown) != len(found) or not may_be_a_plugin(type_name):
+    parts = [one for one in found if one.code == "KD016"]
+    lacked = len(unknown) + len(parts)
+    if spec is not None or lacked != len(found) or not may_be_a_plugin(type_name):
         return spec, ""
-    report.found[said:] = [lacking(one, type_name) for one in unknown]
-    names = ", ".join(f"`{(one.about or '').partition(': ')[2]}`" for one in report.found[said:])
-    return None, f"{names} of {type_name}"
+    told = [lacking(one, type_name) for one in unknown]
+    report.found[said:] = [*told, *parts]
+    names = ", ".join(f"`{(one.about or '').partition(': ')[2]}`" for one in told)
+    types = [one.message.partition(" is not supported")[0] for one in parts]
+    return None, ", ".join([*([f"{names} of {type_name}"] if names else []), *types])
 
 
 def report_enterprise(data: Mapping[str, Any], path: SourcePath, report: Report) -> None:

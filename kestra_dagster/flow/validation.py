@@ -15,6 +15,7 @@ from kestra_dagster.flow.diagnostics import Report
 from kestra_dagster.flow.model import Source, SourcePath
 from kestra_dagster.flow.properties import LOAD
 from kestra_dagster.flow.reader import value_mark
+from kestra_dagster.flow.unsupported import may_be_a_plugin
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -161,7 +162,9 @@ def _report(
     if kind == "unknown_type":
         context = first.get("ctx", {})
         at = value_mark(report.source, (*path, *place, "type"))
-        report.add("KD015", (*path, *place), at=at, **context)
+        # Task runners are plugins too: Kestra may well have the one that is not here.
+        plugin = context.get("what") == "task runner" and may_be_a_plugin(context["type"])
+        report.add("KD016" if plugin else "KD015", (*path, *place), at=at, **context)
         return
     at_property = first.get("ctx", {}).get("at")
     if at_property:

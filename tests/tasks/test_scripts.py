@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from kestra_dagster.errors import Cancelled, TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.loader import load_flow
+from kestra_dagster.flow.unsupported import missing
 from kestra_dagster.tasks.registry import default_registry
 from kestra_dagster.tasks.scripts import LANGUAGES
 from kestra_dagster.tasks.scripts_python import with_words_of_json
@@ -372,3 +374,25 @@ def test_an_old_node_task(run, context):
     assert context.log.messages("INFO") == ["flow-1"]
     with pytest.raises(TaskMisconfigured, match=r"`inputFiles` has no `main.js`"):
         run("io.kestra.core.tasks.scripts.Node")
+
+
+def test_a_task_runner_that_is_not_here_leaves_the_flow_there():
+    runner = "io.kestra.plugin.ee.kubernetes.runner.Kubernetes"
+    text = f"""\
+id: f
+namespace: company.team
+tasks:
+  - id: a
+    type: io.kestra.plugin.scripts.shell.Commands
+    taskRunner: {{type: {runner}, namespace: x}}
+    commands: [ls]
+"""
+    loaded = load_flow(text, default_registry())
+    (found,) = loaded.diagnostics
+    assert (found.code, found.line) == ("KD016", 6)
+    assert loaded.flow is not None
+    assert missing(loaded.flow) == [f"the task `a` (flow.yaml:4): the task runner type {runner}"]
+    wrong = load_flow(
+        text.replace(runner, "io.kestra.plugin.core.runner.Proces"), default_registry()
+    )
+    assert [one.code for one in wrong.diagnostics] == ["KD015"]
