@@ -26,6 +26,7 @@ test: $(VENV)/.ready ## run all tests (ARGS=... is given to pytest)
 	@sh scripts/browser.sh
 	@sh scripts/docker.sh
 	@sh scripts/java.sh
+	@sh scripts/stores.sh
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 deploy-check: $(VENV)/.ready ## start the services of docker-compose.yml as processes, use them and break them

@@ -64,6 +64,15 @@ _SERDES = {
     "excel": "Excel",
     "protobuf": "Protobuf",
 }
+_REDIS = {
+    "Delete": "string.Delete",
+    "Get": "string.Get",
+    "Set": "string.Set",
+    "ListPop": "list.ListPop",
+    "ListPush": "list.ListPush",
+    "Publish": "pubsub.Publish",
+    "TriggerList": "list.Trigger",
+}
 
 
 def _aliases() -> dict[str, str]:
@@ -87,6 +96,8 @@ def _aliases() -> dict[str, str]:
         base = f"io.kestra.plugin.serdes.{family}.{name}"
         table[f"{base}Reader"] = f"io.kestra.plugin.serdes.{family}.{name}ToIon"
         table[f"{base}Writer"] = f"io.kestra.plugin.serdes.{family}.IonTo{name}"
+    for old, new in _REDIS.items():
+        table[f"io.kestra.plugin.redis.{old}"] = f"io.kestra.plugin.redis.{new}"
     return table | {
         f"{_OLD_TASKS}flows.Flow": f"{CORE}flow.Subflow",
         f"{_OLD_TASKS}flows.Worker": f"{CORE}flow.WorkingDirectory",

@@ -61,7 +61,7 @@ class Scan(DynamoSpec):
     """Read the items of a table, those that a filter lets pass."""
 
     fetch_type: Dynamic[FetchType] = "STORE"
-    limit: Dynamic[int] | None = Field(default=None, ge=1)
+    limit: Dynamic[int | None] = Field(default=None, ge=1)
     filter_expression: Dynamic[Text] | None = None
     expression_attribute_values: Dynamic[dict[str, Any]] | None = None
     expression_attribute_names: Dynamic[dict[str, Text]] | None = None

@@ -46,7 +46,7 @@ class SqsConsume(AwsSpec):
     """Take messages from an SQS queue until it is empty, or as many or as long as is said."""
 
     queue_url: Dynamic[Text]
-    max_records: Dynamic[int] | None = Field(default=None, ge=1)
+    max_records: Dynamic[int | None] = Field(default=None, ge=1)
     max_duration: Dynamic[Duration] | None = None
     max_number_of_messages: Dynamic[int] = Field(default=5, ge=1, le=10)
     wait_time: Dynamic[Duration] | None = None
@@ -97,7 +97,7 @@ class SqsConsume(AwsSpec):
 class SqsPoll(SqsConsume, Poll):
     """Look for messages of an SQS queue; they are deleted once their execution is safe."""
 
-    max_records: Dynamic[int] | None = Field(default=1000, ge=1)
+    max_records: Dynamic[int | None] = Field(default=1000, ge=1)
 
     def poll(self, context: TaskContext, memory: Mapping[str, Any]) -> Found:
         with aws_errors(f"read from the queue `{self.queue_url}`"):

@@ -124,8 +124,12 @@ _ROWS: Mapping[str, str] = {
         "compress.FileDecompress"
     ),
     "mongodb": (
-        "mongodb.Aggregate mongodb.Delete mongodb.Find mongodb.InsertOne mongodb.Load "
-        "mongodb.Update"
+        "mongodb.Aggregate mongodb.Bulk mongodb.Delete mongodb.Find mongodb.InsertOne "
+        "mongodb.Load mongodb.Update"
+    ),
+    "redis": (
+        "redis.list.ListPop redis.list.ListPush redis.pubsub.Publish redis.string.Delete "
+        "redis.string.Get redis.string.Increment redis.string.Set"
     ),
     "serdes_avro": (
         "serdes.avro.AvroToIon serdes.avro.IonToAvro serdes.parquet.IonToParquet "

@@ -23,9 +23,9 @@ class Split(RunnableSpec):
     """Cut a file by size, else by number of parts, else by number of lines, else by a pattern."""
 
     from_: Dynamic[Text] = Field(alias="from")
-    bytes: Dynamic[ByteSize] | None = Field(default=None, gt=0)
-    partitions: Dynamic[int] | None = Field(default=None, gt=0)
-    rows: Dynamic[int] | None = Field(default=None, gt=0)
+    bytes: Dynamic[ByteSize | None] = Field(default=None, gt=0)
+    partitions: Dynamic[int | None] = Field(default=None, gt=0)
+    rows: Dynamic[int | None] = Field(default=None, gt=0)
     separator: Dynamic[Text] = Field(default="\n", min_length=1)
     regex_pattern: Dynamic[Text] | None = None
 

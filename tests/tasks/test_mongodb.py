@@ -1,175 +1,220 @@
-"""MongoDB tasks over the real driver, against a server that speaks its wire protocol.
-
-Neither Debian nor PyPI has a MongoDB server. This one knows equality filters, `$set`, sort,
-skip, limit and projection by name: enough to see that the tasks ask for the right things.
-"""
+"""MongoDB, on a server that speaks its protocol."""
 
 from __future__ import annotations
 
-import socketserver
-import struct
+import json
 import threading
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-import bson
 import pytest
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
-from kestra_dagster.tasks.mongodb import Aggregate, Delete, Find, InsertOne, Load, Update
+from kestra_dagster.flow.properties import RUN
+from kestra_dagster.tasks.mongodb import (
+    Aggregate,
+    Bulk,
+    Delete,
+    Find,
+    InsertOne,
+    Load,
+    MongoPoll,
+    Update,
+)
+from kestra_dagster.tasks.mongodb_documents import document, plain_document
 from kestra_dagster.tasks.rows import read_rows
+from tests.tasks.conftest import wait_until
+from tests.tasks.servers import mongo_server
 
-_OP_MSG = 2013
-_OP_QUERY = 2004
-_OP_REPLY = 1
-
-
-class Mongo(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.data: dict[str, list[dict]] = defaultdict(list)
-        self.asked: list[dict] = []
-
-    @property
-    def uri(self) -> str:
-        return f"mongodb://127.0.0.1:{self.server_address[1]}/?directConnection=true"
-
-    def answer(self, command: dict[str, Any]) -> dict[str, Any]:
-        name = next(iter(command)).lower()
-        if name in ("hello", "ismaster"):
-            return {"ok": 1, "isWritablePrimary": True, "ismaster": True, "maxWireVersion": 21}
-        if name not in ("find", "aggregate", "insert", "update", "delete"):
-            return {"ok": 1}
-        self.asked.append(command)
-        table = self.data[command[next(iter(command))]]
-        if name == "insert":
-            table += command["documents"]
-            return {"ok": 1, "n": len(command["documents"])}
-        if name in ("find", "aggregate"):
-            found = [one for one in table if matches(one, command.get("filter", {}))]
-            for key, order in reversed([*command.get("sort", {}).items()]):
-                found.sort(key=lambda one, key=key: one[key], reverse=order < 0)
-            found = found[command.get("skip", 0) :][: command.get("limit") or None]
-            wanted = [key for key, on in command.get("projection", {}).items() if on]
-            if wanted:
-                found = [{key: one[key] for key in ("_id", *wanted)} for one in found]
-            namespace = f"{command['$db']}.x"
-            return {"ok": 1, "cursor": {"id": 0, "ns": namespace, "firstBatch": found}}
-        count = 0
-        for change in command["updates" if name == "update" else "deletes"]:
-            for one in [one for one in table if matches(one, change["q"])]:
-                if name == "delete":
-                    table.remove(one)
-                elif "$set" in change["u"]:
-                    one.update(change["u"]["$set"])
-                else:
-                    kept = {"_id": one["_id"], **change["u"]}
-                    one.clear()
-                    one.update(kept)
-                count += 1
-                if not change.get("multi") and change.get("limit", 1) == 1:
-                    break
-        return {"ok": 1, "n": count, "nModified": count}
+ID = "60930c39a982931c20ef6cd6"
 
 
-def matches(document: dict, query: dict) -> bool:
-    return all(document.get(key) == value for key, value in query.items())
-
-
-class Handler(socketserver.StreamRequestHandler):
-    server: Mongo
-
-    def handle(self) -> None:
-        while header := self.rfile.read(16):
-            length, request, _, code = struct.unpack("<iiii", header)
-            body = self.rfile.read(length - 16)
-            if code == _OP_QUERY:
-                start = body.index(b"\0", 4) + 9
-                command = bson.decode(body[start:])
-                payload = struct.pack("<iqii", 8, 0, 0, 1) + bson.encode(
-                    self.server.answer(command)
-                )
-                self.send(request, _OP_REPLY, payload)
-                continue
-            self.send(request, _OP_MSG, b"\0\0\0\0\0" + bson.encode(self.message(body)))
-
-    def message(self, body: bytes) -> dict[str, Any]:
-        command: dict[str, Any] = {}
-        at = 4
-        while at < len(body):
-            kind, at = body[at], at + 1
-            size = struct.unpack_from("<i", body, at)[0]
-            part, at = body[at : at + size], at + size
-            if kind == 0:
-                command.update(bson.decode(part))
-            else:
-                end = part.index(b"\0", 4)
-                command[part[4:end].decode()] = bson.decode_all(part[end + 1 :])
-        return self.server.answer(command)
-
-    def send(self, request: int, code: int, payload: bytes) -> None:
-        self.wfile.write(struct.pack("<iiii", 16 + len(payload), 0, request, code) + payload)
+@pytest.fixture(scope="module")
+def uri() -> Iterator[str]:
+    with mongo_server() as uri:
+        yield uri
 
 
 @pytest.fixture
-def mongo() -> Iterator[Mongo]:
-    server = Mongo()
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def people(uri: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A collection of its own for each test."""
+    return {"connection": {"uri": uri}, "database": "db", "collection": request.node.name}
 
 
-@pytest.fixture
-def on(mongo: Mongo) -> dict[str, Any]:
-    return {"connection": {"uri": mongo.uri}, "database": "shop", "collection": "people"}
+def filled(context, people, *rows: dict[str, Any]) -> None:
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    context.run(Load, {**people, "from": context.storage.put(text.encode(), "rows.ion")})
 
 
-def test_documents_come_and_go(context, mongo, on) -> None:
-    oid = "6a9f1b2c3d4e5f6071829304"
-    first = {"_id": {"$oid": oid}, "name": "{{ task.id }}", "age": 3}
-    assert context.run(InsertOne, {**on, "document": first})["insertedId"] == oid
-    context.run(InsertOne, {**on, "document": '{"name": "Bob", "age": 1}'})
-    found = context.run(Find, {**on, "filter": {"_id": {"$oid": "{{ '" + oid + "' }}"}}})
-    assert found == {"rows": [{"_id": oid, "name": "task", "age": 3}], "size": 1}
-    sorted_ = context.run(
-        Find, {**on, "sort": {"age": 1}, "limit": 1, "projection": '{"name": 1}', "store": True}
-    )
-    assert [row["name"] for row in read_rows(sorted_["uri"], context)] == ["Bob"]
-    asked = mongo.asked[-1]
-    assert (asked["sort"], asked["limit"], asked["projection"]) == ({"age": 1}, 1, {"name": 1})
-    changed = context.run(
-        Update, {**on, "filter": {"name": "Bob"}, "document": {"$set": {"age": 2}}}
-    )
-    assert changed["modifiedCount"] == 1
-    replaced = {**on, "filter": {"name": "Bob"}, "document": {"name": "Eve"}}
-    context.run(Update, {**replaced, "operation": "REPLACE_ONE"})
-    assert context.run(Delete, {**on, "filter": {"name": "Eve"}})["deletedCount"] == 1
-    assert context.run(Find, on)["size"] == 1
+@pytest.mark.whole
+def test_insert_and_find_as_in_the_tutorial(context, people) -> None:
+    made = {"_id": {"$oid": ID}, "name": "{{ task.id }}", "born": {"$date": "2020-01-02T03:04:05Z"}}
+    done = context.run(InsertOne, {**people, "document": made})
+    assert done == {"insertedId": ID, "wasAcknowledged": True}
+    row = {"_id": ID, "name": "task", "born": "2020-01-02T03:04:05Z"}
+    asked = {"_id": {"$oid": ID}}
+    assert context.run(Find, {**people, "filter": asked}) == {"rows": [row], "size": 1}
+    assert context.run(Find, {**people, "filter": json.dumps(asked)})["rows"] == [row]
+    assert context.run(Find, {**people, "filter": {"name": "nobody"}}) == {"rows": [], "size": 0}
+    assert context.metric_value("records") == 2
+    with pytest.raises(TaskFailed, match="duplicate key"):
+        context.run(InsertOne, {**people, "document": json.dumps({"_id": {"$oid": ID}})})
 
 
-def test_many_at_once(context, mongo, on) -> None:
-    uri = context.storage.put(b'{"id": 1, "a": "x"}\n{"id": 2}\n{"id": 3}\n', "rows.ion")
-    done = context.run(Load, {**on, "from": uri, "idKey": "id", "chunk": 2})
-    assert done["size"] == 3
-    assert mongo.data["people"][0] == {"_id": 1, "a": "x"}
-    assert len(mongo.asked) == 2
-    context.run(Aggregate, {**on, "pipeline": [{"$match": {"a": "x"}}]})
-    assert mongo.asked[-1]["pipeline"] == [{"$match": {"a": "x"}}]
+@pytest.mark.whole
+def test_find_sorts_projects_skips_limits_and_stores(context, people) -> None:
+    filled(context, people, *({"n": n, "even": n % 2 == 0} for n in range(10)))
+    asked = {
+        **people,
+        "filter": '{"n": {"$gt": {{ 3 }} }}',
+        "projection": {"n": 1, "_id": 0},
+        "sort": {"even": -1, "n": -1},
+        "skip": "{{ 1 }}",
+        "limit": 3,
+    }
+    rows = [{"n": 6}, {"n": 4}, {"n": 9}]
+    assert context.run(Find, asked) == {"rows": rows, "size": 3}
+    stored = context.run(Find, {**asked, "store": True})
+    assert (list(read_rows(stored["uri"], context)), stored["size"]) == (rows, 3)
+    with pytest.raises(TaskMisconfigured, match="`filter` is not a document"):
+        context.run(Find, {**people, "filter": "{n: 1}"})
+    with pytest.raises(TaskMisconfigured, match="`sort` is a list"):
+        context.run(Find, {**people, "sort": "[1]"})
 
 
-def test_what_goes_wrong_is_said_without_the_address(context, on, monkeypatch) -> None:
-    secret = {"connection": {"uri": "nonsense://user:s3cret@h"}}
-    with pytest.raises(TaskMisconfigured, match=r"`connection\.uri` cannot be used") as raised:
-        context.run(Find, {**on, **secret})
-    assert "s3cret" not in str(raised.value)
-    with pytest.raises(TaskMisconfigured, match="`filter` is not JSON"):
-        context.run(Find, {**on, "filter": "{"})
-    monkeypatch.setattr("kestra_dagster.tasks.mongodb._CONNECT_MILLISECONDS", 50)
-    nowhere = {"connection": {"uri": "mongodb://127.0.0.1:1"}}
-    with pytest.raises(TaskFailed, match="cannot reach the server"):
-        context.run(Find, {**on, **nowhere})
+@pytest.mark.whole
+def test_update_and_delete(context, people) -> None:
+    filled(context, people, {"n": 1}, {"n": 2}, {"n": 3})
+    more = {"n": {"$gte": 2}}
+    one = context.run(Update, {**people, "filter": more, "document": '{"$set": {"old": true}}'})
+    nothing = {"upsertedId": None, "wasAcknowledged": True}
+    assert one == {**nothing, "matchedCount": 1, "modifiedCount": 1}
+    many = {**people, "operation": "UPDATE_MANY", "filter": more, "document": {"$set": {"old": 1}}}
+    assert context.run(Update, many) == {**nothing, "matchedCount": 2, "modifiedCount": 2}
+    put = {**people, "operation": "REPLACE_ONE", "filter": {"n": 1}, "document": {"n": 10}}
+    assert context.run(Update, put)["modifiedCount"] == 1
+    assert context.metric_value("updated.count") == 4
+    with pytest.raises(TaskMisconfigured, match="does not fit `operation: UPDATE_ONE`"):
+        context.run(Update, {**people, "filter": {}, "document": {"n": 1}})
+    deleted = {"wasAcknowledged": True, "deletedCount": 1}
+    assert context.run(Delete, {**people, "filter": {"n": 10}}) == deleted
+    gone = context.run(Delete, {**people, "operation": "DELETE_MANY", "filter": {}})
+    assert gone["deletedCount"] == 2
+
+
+@pytest.mark.whole
+def test_load_in_chunks_with_ids(context, people) -> None:
+    rows = [{"key": f"{n:024x}", "n": n} for n in range(5)]
+    uri = context.storage.put("".join(json.dumps(row) + "\n" for row in rows).encode(), "x.ion")
+    done = context.run(Load, {**people, "from": uri, "chunk": 2, "idKey": "key"})
+    counts = {"insertedCount": 5, "matchedCount": 0, "modifiedCount": 0, "deletedCount": 0}
+    assert done == {"size": 5, **counts}
+    assert context.metric_value("requests.count") == 3
+    found = context.run(Find, {**people, "sort": {"n": 1}, "limit": 1})["rows"]
+    assert found == [{"_id": "0" * 24, "n": 0}]
+    with pytest.raises(TaskFailed, match="row 1: `n` is not an object id"):
+        context.run(Load, {**people, "from": uri, "idKey": "n"})
+    with pytest.raises(TaskFailed, match=r"refused operation 1 of a request: .*duplicate key"):
+        context.run(Load, {**people, "from": uri, "idKey": "key"})
+
+
+@pytest.mark.whole
+def test_bulk(context, people) -> None:
+    lines = [
+        {"insertOne": {"document": {"n": 1}}},
+        {"insertOne": {"n": 2}},
+        {"updateOne": {"filter": {"n": 3}, "update": {"$set": {"new": True}}, "upsert": True}},
+        {"updateMany": {"filter": {}, "update": {"$set": {"seen": True}}}},
+        {"replaceOne": {"filter": {"n": 2}, "replacement": {"n": 20}}},
+        {"deleteOne": {"filter": {"n": 1}}},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    uri = context.storage.put(text.encode(), "operations.ion")
+    done = context.run(Bulk, {**people, "from": uri})
+    counts = {"insertedCount": 2, "matchedCount": 4, "modifiedCount": 4, "deletedCount": 1}
+    assert done == {"size": 6, **counts}
+    rows = context.run(Find, {**people, "projection": {"_id": 0}, "sort": {"n": 1}})["rows"]
+    assert rows == [{"n": 3, "new": True, "seen": True}, {"n": 20}]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"insert": {}}, "line 1 of `from`: no such operation: `insert`"),
+        ({"deleteOne": {}}, "line 1 of `from`: `deleteOne` has no `filter`"),
+        ({"insertOne": {}, "deleteOne": {}}, "holds 2 operations"),
+        ({"updateOne": {"filter": {}, "update": {"n": 1}}}, "update only works with"),
+    ],
+)
+def test_bulk_says_which_line_is_wrong(context, line, said) -> None:
+    nowhere = {"connection": {"uri": "mongodb://127.0.0.1:9/"}, "database": "d", "collection": "c"}
+    uri = context.storage.put(json.dumps(line).encode(), "operations.ion")
+    with pytest.raises(TaskFailed, match=said):
+        context.run(Bulk, {**nowhere, "from": uri})
+
+
+@pytest.mark.whole
+def test_aggregate(context, people) -> None:
+    filled(context, people, *({"kind": kind, "n": n} for n, kind in enumerate("aabbb")))
+    stages = [
+        {"$match": {"n": {"$gt": 0}}},
+        {"$group": {"_id": "$kind", "sum": {"$sum": "$n"}}},
+        {"$sort": {"_id": 1}},
+    ]
+    rows = [{"_id": "a", "sum": 1}, {"_id": "b", "sum": 9}]
+    assert context.run(Aggregate, {**people, "pipeline": stages}) == {"rows": rows, "size": 2}
+    stored = context.run(Aggregate, {**people, "pipeline": stages, "store": "STORE"})
+    assert list(read_rows(stored["uri"], context)) == rows
+    older = {**people, "pipelines": json.dumps(stages), "store": True}
+    assert list(read_rows(context.run(Aggregate, older)["uri"], context)) == rows
+
+
+@pytest.mark.whole
+def test_trigger(context, people) -> None:
+    poll = MongoPoll.model_validate({**people, "filter": {"ready": True}}, context=RUN)
+    assert poll.poll(context, {}).outputs is None
+    filled(context, people, {"ready": True, "n": 1}, {"ready": False})
+    found = poll.poll(context, {}).outputs
+    assert found is not None
+    assert (found["size"], found["rows"][0]["n"]) == (1, 1)
+
+
+def test_no_server_no_uri_and_no_password_in_messages(context) -> None:
+    on = {"database": "db", "collection": "c"}
+    dead = "mongodb://me:hidden@127.0.0.1:9/?serverSelectionTimeoutMS=50"
+    with pytest.raises(TaskFailed, match=r"no MongoDB server answers: 127\.0\.0\.1:9") as caught:
+        context.run(Find, {**on, "connection": {"uri": dead}})
+    assert "hidden" not in str(caught.value)
+    for wrong in ("http://me:hidden@x", "mongodb://me:hid/den@x", "mongodb://me:hidden@x:port/"):
+        with pytest.raises(TaskMisconfigured, match="is not the address of a MongoDB") as caught:
+            context.run(Find, {**on, "connection": {"uri": wrong}})
+        assert "hid" not in str(caught.value)
+
+
+def test_a_cancelled_task_stops_waiting_for_a_server(context) -> None:
+    on = {"connection": {"uri": "mongodb://127.0.0.1:9/"}, "database": "db", "collection": "c"}
+    ended: list[BaseException] = []
+
+    def find() -> None:
+        try:
+            context.run(Find, on)
+        except BaseException as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=find)
+    thread.start()
+    wait_until(lambda: bool(context.cancel._callbacks))
+    context.cancel.cancel("killed")
+    thread.join(5)
+    assert [type(error).__name__ for error in ended] == ["Cancelled"]
+
+
+def test_documents_both_ways() -> None:
+    import bson
+
+    text = '{"a": {"$numberDecimal": "1.5"}, "b": {"$binary": {"base64": "AQI=", "subType": "00"}}}'
+    assert plain_document(document(text, "x")) == {"a": 1.5, "b": "AQI="}
+    big = {"n": bson.Int64(2**40), "t": bson.Timestamp(0, 1), "r": [bson.ObjectId(ID)]}
+    assert plain_document(big) == {"n": 2**40, "t": "1970-01-01T00:00:00Z", "r": [ID]}
+    assert type(plain_document(bson.Int64(1))) is int
+    assert document(None, "x") == {}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kestra_dagster.flow.properties import Rendered
 from kestra_dagster.flow.task_types import RunnableSpec, TaskSpec
 from kestra_dagster.tasks.registry import BUILT_IN, PluginError, Registry, default_registry
 
@@ -151,3 +152,18 @@ def test_a_class_that_is_not_there(site, target):
     write_package(site, "broken_late", "broken_late:TYPES", source)
     with pytest.raises(PluginError, match=r"`com\.example\.Greet` of package `broken_late`"):
         Registry(BUILT_IN).spec("com.example.Greet")
+
+
+def test_a_template_may_stand_where_a_number_has_limits():
+    """Limits beside `Dynamic[...] | None` would be asked of the template itself."""
+    registry = default_registry()
+    wrong = [
+        f"{name}: {field}"
+        for name in registry.names()
+        if (spec := registry.spec(name)) is not None
+        for field, info in spec.model_fields.items()
+        if info.metadata
+        and not any(isinstance(mark, Rendered) for mark in info.metadata)
+        and "Rendered" in repr(info.annotation)
+    ]
+    assert wrong == []

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Install the servers that tests of task types speak to: as root on Debian, where it is a matter of one
+# command. Elsewhere those tests look for them themselves and say what they miss.
+set -eu
+# A server of MongoDB's protocol, fetched by Maven where that is at hand; it needs a Java.
+mongo=de.bwaldvogel:mongo-java-server:1.47.0
+jar=${MAVEN_REPOSITORY:-$HOME/.m2/repository}/de/bwaldvogel/mongo-java-server/1.47.0/mongo-java-server-1.47.0.jar
+if [ ! -e "$jar" ] && command -v mvn >/dev/null 2>&1; then
+    echo "Fetching a server of MongoDB's protocol for the tests ..."
+    if ! mvn --quiet --batch-mode dependency:get -Dartifact="$mongo" -Dmaven.repo.local="${jar%/de/bwaldvogel/*}" >&2; then
+        echo "It could not be fetched; tests that need it will say so." >&2
+    fi
+fi
+if command -v redis-server >/dev/null 2>&1; then
+    exit 0
+fi
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    exit 0
+fi
+echo "Installing Redis for the tests ..."
+export DEBIAN_FRONTEND=noninteractive
+# No service of it is to start: the tests start their own.
+export RUNLEVEL=1
+log=$(mktemp)
+if ! { apt-get update && apt-get install --yes --no-install-recommends redis-server; } >"$log" 2>&1; then
+    tail -n 5 "$log" >&2
+    echo "It could not be installed; tests that need it will say so." >&2
+fi
+rm -f "$log"
