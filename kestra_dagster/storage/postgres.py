@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from inspect import getattr_static, isfunction
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,6 +46,9 @@ C = TypeVar("C", bound=type)
 
 TABLES = {"event_logs", "runs", "instance_info", "jobs", "instigators"}
 """A database with all of these was set up before."""
+
+SET_UP_LOCK = 5_283_047_116
+"""The number of the lock in the database that makes tables be made by one at a time."""
 
 READS = ("get_", "has_", "fetch_")
 """What begins so may be asked twice."""
@@ -312,11 +315,24 @@ class PostgresStorage(DagsterStorage, ConfigurableClass):
         self._inst_data = inst_data
         self._server = Server(postgres_url, token_provider)
         self.postgres_url = self._server.url
-        create = should_autocreate_tables and not self._is_set_up()
-        self._events = PooledEventLogStorage(self._server, create)
-        self._runs = PooledRunStorage(self._server, create, self._events.gathered.flush)
-        self._schedules = PooledScheduleStorage(self._server, create)
+        with ExitStack() as setting_up:
+            create = should_autocreate_tables and not self._is_set_up()
+            if create:
+                setting_up.enter_context(self._alone())
+                create = not self._is_set_up()
+            self._events = PooledEventLogStorage(self._server, create)
+            self._runs = PooledRunStorage(self._server, create, self._events.gathered.flush)
+            self._schedules = PooledScheduleStorage(self._server, create)
         super().__init__()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait for whoever makes the tables just now, and keep the next one waiting."""
+        with self._server.connection() as lent:
+            connection = lent.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
+                connection.execute(db.select(db.func.pg_advisory_xact_lock(SET_UP_LOCK)))
+                yield
 
     def _is_set_up(self) -> bool:
         with self._server.connection() as connection:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from dagster import (
@@ -21,10 +22,12 @@ from dagster import (
     reconstructable,
 )
 from dagster_postgres import DagsterPostgresStorage
-from sqlalchemy import event
+from sqlalchemy import create_engine, event, func, select
 
 from kestra_dagster.executor import threaded_executor
+from kestra_dagster.storage import PostgresStorage
 from kestra_dagster.storage import gathered as gathered_module
+from kestra_dagster.storage.postgres import SET_UP_LOCK
 
 pytestmark = [pytest.mark.dagster, pytest.mark.whole]
 
@@ -273,3 +276,23 @@ def test_the_web_server_gets_its_time_limit(home):
         assert instance.run_storage._engine is instance.event_log_storage._engine
         with instance.run_storage.connect() as connection:
             assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "4321ms"
+
+
+def test_who_opens_an_empty_database_waits_for_another_who_makes_its_tables(cluster):
+    database = cluster.database()
+    url = cluster.url(database)
+    tables = "SELECT 1 FROM pg_tables WHERE schemaname = 'public'"
+    waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    engine = create_engine(url)
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as another:
+            another.execute(select(func.pg_advisory_xact_lock(SET_UP_LOCK)))
+            opening = pool.submit(PostgresStorage, url)
+            while not opening.done() and not cluster.ask(waits, database):
+                time.sleep(0.01)
+            assert not opening.done()
+            assert cluster.ask(tables, database) == []
+        storage = opening.result()
+    assert storage.run_storage.get_runs_count() == 0
+    storage.event_log_storage.dispose()
+    engine.dispose()
