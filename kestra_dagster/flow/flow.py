@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kestra_dagster.flow.input_types import INPUT_TYPES, AnyInput
+from kestra_dagster.flow.input_types import INPUT_TYPES, AnyInput, check_item_type
 from kestra_dagster.flow.model import Check, Concurrency, FlowOutput, Sla
 from kestra_dagster.flow.parts import Part, refusal
 from kestra_dagster.flow.properties import Duration, Text
@@ -42,10 +42,12 @@ class OutputShape(Part):
     def _check(self) -> OutputShape:
         if self.type not in INPUT_TYPES:
             raise PydanticCustomError("unknown_type", "", {"type": self.type, "what": "output"})
+        if self.item_type is not None:
+            check_item_type(self.item_type)
         return self
 
     def value_of(self) -> FlowOutput:
-        return FlowOutput(**self.model_dump(exclude={"item_type"}))
+        return FlowOutput(**self.model_dump())
 
 
 class ConcurrencyShape(Part):

@@ -238,7 +238,7 @@ class MultiSelectInput(Input):
 
     @model_validator(mode="after")
     def _check_values(self) -> MultiSelectInput:
-        _check_item_type(self.item_type)
+        check_item_type(self.item_type)
         return _check_choice(self)
 
     def read(self, value: Any) -> list[Any]:
@@ -256,7 +256,7 @@ class ArrayInput(Input):
 
     @model_validator(mode="after")
     def _check_item(self) -> ArrayInput:
-        _check_item_type(self.item_type)
+        check_item_type(self.item_type)
         return self
 
     def read(self, value: Any) -> list[Any]:
@@ -285,7 +285,8 @@ class FileInput(Input):
             raise InputRejected(f"its extension must be one of `[{', '.join(wanted)}]`")
 
 
-def _check_item_type(item_type: str) -> None:
+def check_item_type(item_type: str) -> None:
+    """Refuse what a list cannot hold."""
     if item_type in ("ARRAY", "MULTISELECT"):
         raise refusal(f"cannot be `{item_type}`", at="itemType")
     if item_type not in CONVERTERS:

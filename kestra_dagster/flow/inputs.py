@@ -15,7 +15,13 @@ from kestra_dagster.flow.input_types import (
     MultiSelectInput,
     SelectInput,
 )
-from kestra_dagster.flow.input_values import CONVERTERS, InputRejected, json_value, text_value
+from kestra_dagster.flow.input_values import (
+    CONVERTERS,
+    InputRejected,
+    json_value,
+    list_value,
+    text_value,
+)
 from kestra_dagster.flow.model import FlowOutput
 from kestra_dagster.flow.properties import has_template
 
@@ -95,6 +101,8 @@ def output_value(output: FlowOutput, value: Any) -> Any:
         if output.required:
             raise InputRejected("missing required output")
         return None
+    if output.item_type and output.type in ("ARRAY", "MULTISELECT"):
+        return list_value(value, output.item_type, output.type)
     if output.type in ("ARRAY", "MULTISELECT"):
         found = json_value(value)
         if not isinstance(found, (list, tuple)):

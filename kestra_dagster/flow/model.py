@@ -132,6 +132,7 @@ class FlowOutput:
     description: str | None = None
     display_name: str | None = None
     required: bool = True
+    item_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

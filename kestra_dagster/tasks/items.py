@@ -1,4 +1,4 @@
-"""Items of line-oriented files: one JSON value a line, which is ION text as well."""
+"""Items of line-oriented files: one Ion value a line, of which JSON is a part."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from kestra_dagster.errors import TaskFailed
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.tasks.rows import values_of
 
 EXTENSION = ".ion"
 
@@ -25,13 +26,13 @@ def read_lines(uri: str, context: TaskContext) -> Iterator[bytes]:
 def item_variables(line: bytes, number: int, uri: str) -> dict[str, Any]:
     """Return the fields of the item on a line; raise TaskFailed if there is no map on it."""
     try:
-        item = json.loads(line)
+        item, *more = values_of(line.decode("utf-8")) or [None]
     except ValueError as error:
         raise TaskFailed(
-            f"line {number} of `{uri}` is not JSON: {error}",
+            f"line {number} of `{uri}` is neither Ion nor JSON: {error}",
             hint="convert the file first, for example with a `serdes` task",
         ) from error
-    if not isinstance(item, dict):
+    if more or not isinstance(item, dict):
         raise TaskFailed(f"line {number} of `{uri}` is not a map of fields")
     return item
 

@@ -56,7 +56,7 @@ def read_rows(uri: str, context: TaskContext, charset: str = "UTF-8") -> Iterato
             if not text.strip():
                 continue
             try:
-                yield from _values(text)
+                yield from values_of(text)
                 pending = ""
             except ValueError as error:
                 pending = text
@@ -64,7 +64,7 @@ def read_rows(uri: str, context: TaskContext, charset: str = "UTF-8") -> Iterato
                     raise _unreadable(uri, number, error) from error
         if pending:
             try:
-                yield from _values(pending)
+                yield from values_of(pending)
             except ValueError as error:
                 raise _unreadable(uri, number, error) from error
 
@@ -174,8 +174,8 @@ def _lines(file: IO[str]) -> Iterator[str]:
         yield rest
 
 
-def _values(text: str) -> list[Any]:
-    """Read the values of a piece of text; raise ValueError if it is not whole."""
+def values_of(text: str) -> list[Any]:
+    """Read the values of a piece of Ion text; raise ValueError if it is not whole."""
     try:
         return [json.loads(text)]
     except ValueError:

@@ -13,7 +13,7 @@ import pytest
 from conformance.corpus import Case, CorpusUnreadable, Share, corpus_folder, load_cases
 from conformance.engines import DagsterEngine, Engine, InlineEngine
 
-__all__ = ["dagster_instance", "make_engine", "pytest_terminal_summary"]
+__all__ = ["corpus", "dagster_instance", "make_engine", "pytest_terminal_summary"]
 
 ENGINES = ("dagster", "inline")
 QUIET = {
@@ -36,13 +36,21 @@ def dagster_instance() -> Iterator[Any]:
 
 
 @pytest.fixture
-def make_engine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeEngine]:
+def corpus() -> Path:
+    """Give the folder of the cases."""
+    return corpus_folder()
+
+
+@pytest.fixture
+def make_engine(
+    tmp_path: Path, corpus: Path, request: pytest.FixtureRequest
+) -> Iterator[MakeEngine]:
     """Give what makes the engine of a case: on a folder of flows of its own, with no keys set."""
     from kestra_dagster.tasks.registry import default_registry
 
     flows = tmp_path / "flows"
     flows.mkdir()
-    for file in (corpus_folder() / "flows").glob("*.y*ml"):
+    for file in (corpus / "flows").glob("*.y*ml"):
         os.symlink(file, flows / file.name)
     types = default_registry()
     with ExitStack() as stack:
