@@ -123,6 +123,16 @@ _ROWS: Mapping[str, str] = {
         "compress.ArchiveCompress compress.ArchiveDecompress compress.FileCompress "
         "compress.FileDecompress"
     ),
+    "gcp": "gcp.auth.OauthAccessToken",
+    "gcp_gcs": "gcp.gcs.List",
+    "gcp_gcs_buckets": (
+        "gcp.gcs.CreateBucket gcp.gcs.CreateBucketIamPolicy gcp.gcs.DeleteBucket "
+        "gcp.gcs.UpdateBucket"
+    ),
+    "gcp_gcs_objects": (
+        "gcp.gcs.Compose gcp.gcs.Copy gcp.gcs.Delete gcp.gcs.DeleteList gcp.gcs.Download "
+        "gcp.gcs.Downloads gcp.gcs.Upload"
+    ),
     "mongodb": (
         "mongodb.Aggregate mongodb.Bulk mongodb.Delete mongodb.Find mongodb.InsertOne "
         "mongodb.Load mongodb.Update"
