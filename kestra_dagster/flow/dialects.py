@@ -96,6 +96,8 @@ def _aliases() -> dict[str, str]:
         base = f"io.kestra.plugin.serdes.{family}.{name}"
         table[f"{base}Reader"] = f"io.kestra.plugin.serdes.{family}.{name}ToIon"
         table[f"{base}Writer"] = f"io.kestra.plugin.serdes.{family}.IonTo{name}"
+    for name in ("ChatCompletion", "Classification", "ImageGeneration", "JSONStructuredExtraction"):
+        table[f"io.kestra.plugin.langchain4j.{name}"] = f"io.kestra.plugin.ai.completion.{name}"
     for old, new in _REDIS.items():
         table[f"io.kestra.plugin.redis.{old}"] = f"io.kestra.plugin.redis.{new}"
     return table | {
@@ -135,12 +137,19 @@ _MOVED = (
     (f"{_NOTIFICATIONS}mail.", "io.kestra.plugin.email."),
     (f"{_NOTIFICATIONS}teams.", "io.kestra.plugin.microsoft365.teams."),
     (f"{_NOTIFICATIONS}google.", "io.kestra.plugin.googleworkspace.chat."),
+    (f"{_NOTIFICATIONS}whatsapp.", "io.kestra.plugin.meta.whatsapp."),
+    ("io.kestra.plugin.whatsapp.", "io.kestra.plugin.meta.whatsapp."),
     (_NOTIFICATIONS, "io.kestra.plugin."),
 )
 _OLD_SLACK = "io.kestra.plugin.slack.Slack"
 
+_DBT = (
+    *("Build", "Compile", "DbtCLI", "Deps", "Freshness", "List", "Run", "Seed", "Snapshot", "Test"),
+)
+
 PROPERTY_ALIASES: Mapping[str, Mapping[str, str]] = {
     f"{CORE}flow.Pause": {"delay": "pauseDuration"},
+    **{f"io.kestra.plugin.dbt.cli.{name}": {"dockerOptions": "docker"} for name in _DBT},
 }
 """Canonical task type -> old property name -> the current one."""
 

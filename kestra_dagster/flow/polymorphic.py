@@ -24,8 +24,13 @@ class ByType(PlainValidator):
     models: Models
 
 
-def by_type(what: str, models: Models, canonical: Callable[[str], str] = str) -> ByType:
-    """Validate a map with the model that `models` holds for its `type`; `what` is for messages."""
+def by_type(
+    what: str, models: Models, canonical: Callable[[str], str] = str, plugin: bool = False
+) -> ByType:
+    """Validate a map with the model that `models` holds for its `type`; `what` is for messages.
+
+    `plugin` says that Kestra may have more of them than there are here.
+    """
 
     def read(value: Any, info: ValidationInfo) -> BaseModel:
         if isinstance(value, BaseModel):
@@ -39,7 +44,7 @@ def by_type(what: str, models: Models, canonical: Callable[[str], str] = str) ->
         model = table.get(canonical(name)) if isinstance(name, str) else None
         if model is None:
             hint = suggest(str(name), table) or f"known are: {', '.join(table)}"
-            context = {"type": str(name), "what": what, "hint": hint}
+            context = {"type": str(name), "what": what, "hint": hint, "plugin": plugin}
             raise PydanticCustomError("unknown_type", "unknown", context)
         return model.model_validate(value, context=info.context)
 

@@ -160,10 +160,10 @@ def _report(
         report.add("KD017", (*path, *place), owner=f"`{name}` of {owner}" if name else owner)
         return
     if kind == "unknown_type":
-        context = first.get("ctx", {})
+        context = dict(first.get("ctx", {}))
         at = value_mark(report.source, (*path, *place, "type"))
-        # Task runners are plugins too: Kestra may well have the one that is not here.
-        plugin = context.get("what") == "task runner" and may_be_a_plugin(context["type"])
+        # Task runners and the like are plugins too: Kestra may well have what is not here.
+        plugin = context.pop("plugin", False) and may_be_a_plugin(context["type"])
         report.add("KD016" if plugin else "KD015", (*path, *place), at=at, **context)
         return
     at_property = first.get("ctx", {}).get("at")

@@ -7,10 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
 
 from kestra_dagster.errors import TaskMisconfigured
 from kestra_dagster.runtime.cancellation import CancelToken
+
+if TYPE_CHECKING:
+    from kestra_dagster.flow.model import Flow
 
 
 class TaskLog(Protocol):
@@ -261,4 +264,21 @@ class TaskContext(Protocol):
 
     def run_task(self, definition: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Validate, render and run a runnable task given as its YAML mapping, in this task run."""
+        ...
+
+    def find_flow(self, namespace: str, flow_id: str) -> Flow:
+        """Return a flow that can be started; TaskMisconfigured if there is none."""
+        ...
+
+    def start_flow(
+        self,
+        namespace: str,
+        flow_id: str,
+        *,
+        inputs: Mapping[str, Any],
+        labels: Mapping[str, str],
+        inherit_labels: bool = False,
+        schedule_date: str | None = None,
+    ) -> str:
+        """Start an execution of a flow, wait for nothing, and return its id."""
         ...

@@ -25,6 +25,7 @@ from kestra_dagster.runtime.task_log import LogFile, RunningLog
 from kestra_dagster.runtime.variables import Overlaid
 
 if TYPE_CHECKING:
+    from kestra_dagster.flow.model import Flow
     from kestra_dagster.runtime.task_run import StepRun
 
 
@@ -93,6 +94,26 @@ class RunningTask:
         from kestra_dagster.runtime.templated import run_templated
 
         return run_templated(definition, self)
+
+    def find_flow(self, namespace: str, flow_id: str) -> Flow:
+        from kestra_dagster.runtime.subflows import flow_named
+
+        return flow_named(namespace, flow_id, self)
+
+    def start_flow(
+        self,
+        namespace: str,
+        flow_id: str,
+        *,
+        inputs: Mapping[str, Any],
+        labels: Mapping[str, str],
+        inherit_labels: bool = False,
+        schedule_date: str | None = None,
+    ) -> str:
+        from kestra_dagster.runtime.subflows import start_flow
+
+        flow = self.find_flow(namespace, flow_id)
+        return start_flow(flow, self, inputs, labels, inherit_labels, schedule_date)
 
     def store_log(self) -> str | None:
         """Keep the lines of a task that logs to a file; return the file's URI."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.flow import label_map
@@ -56,20 +58,7 @@ def transmitted(spec: Any, end: ChildEnd) -> str:
 
 def flow_of(spec: Any, context: RunningTask) -> Flow:
     """Return the flow that a task names; raise TaskMisconfigured with what there is instead."""
-    execution = context.execution
-    catalog = execution.platform.flows
-    own = execution.flow
-    if (spec.namespace, spec.flow_id) == (own.namespace, own.id):
-        flow: Flow | None = own
-    else:
-        flow = catalog.find(spec.namespace, spec.flow_id) if catalog else None
-    if flow is None:
-        raise TaskMisconfigured(
-            f"there is no flow `{spec.flow_id}` in the namespace `{spec.namespace}`",
-            hint=_known(spec, catalog),
-        )
-    if flow.disabled:
-        raise TaskMisconfigured(f"the flow `{spec.namespace}.{spec.flow_id}` is disabled")
+    flow = flow_named(spec.namespace, spec.flow_id, context)
     if spec.revision is not None and spec.revision != flow.revision:
         context.log.warn(
             f"revision {spec.revision} of `{flow.namespace}.{flow.id}` is not kept: the flow runs "
@@ -78,13 +67,56 @@ def flow_of(spec: Any, context: RunningTask) -> Flow:
     return flow
 
 
-def _known(spec: Any, catalog: Any) -> str:
+def flow_named(namespace: str, flow_id: str, context: RunningTask) -> Flow:
+    """Return a flow by its name; raise TaskMisconfigured with what there is instead."""
+    execution = context.execution
+    catalog = execution.platform.flows
+    own = execution.flow
+    if (namespace, flow_id) == (own.namespace, own.id):
+        flow: Flow | None = own
+    else:
+        flow = catalog.find(namespace, flow_id) if catalog else None
+    if flow is None:
+        raise TaskMisconfigured(
+            f"there is no flow `{flow_id}` in the namespace `{namespace}`",
+            hint=_known(namespace, flow_id, catalog),
+        )
+    if flow.disabled:
+        raise TaskMisconfigured(f"the flow `{namespace}.{flow_id}` is disabled")
+    return flow
+
+
+def start_flow(
+    flow: Flow,
+    context: RunningTask,
+    inputs: Mapping[str, Any],
+    labels: Mapping[str, str],
+    inherit_labels: bool,
+    schedule_date: str | None,
+) -> str:
+    """Start an execution that the task does not wait for; return its id."""
+    spec = SimpleNamespace(
+        inherit_labels=inherit_labels,
+        labels=dict(labels),
+        wait=False,
+        schedule_date=schedule_date,
+        restart_behavior="NEW_EXECUTION",
+    )
+
+    def started(child_id: str) -> None:
+        context.log.info(f"started execution {child_id} of `{flow.namespace}.{flow.id}`")
+
+    request = request_of(spec, flow, context, inputs, started=started, part=uuid4().hex)
+    return context.execution.platform.launch(request).execution_id
+
+
+def _known(namespace: str, flow_id: str, catalog: Any) -> str:
     if catalog is None:
         return "no folder of flows is known here: name one with `flows`"
     from difflib import get_close_matches
 
-    ids = catalog.ids(spec.namespace)
-    close = get_close_matches(spec.flow_id, ids, 1)
+    ids = catalog.ids(namespace)
+    close = get_close_matches(flow_id, ids, 1)
     if close:
         return f"did you mean `{close[0]}`?"
     there = ", ".join(f"`{one}`" for one in sorted(ids)[:8])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -133,6 +133,111 @@ class OpenAiChat(RunnableSpec):
         )
 
 
+def picture(item: Mapping[str, Any], download: bool, context: TaskContext) -> str | None:
+    """Return where a picture is: in internal storage if it is to be kept, else at the service."""
+    from base64 import b64decode
+
+    if not download:
+        return item.get("url")
+    if item.get("b64_json"):
+        return context.storage.put(b64decode(item["b64_json"]), "image.png")
+    outgoing = Outgoing("GET", str(item.get("url")))
+    with exchange(outgoing, HttpOptions(), context) as response:
+        response.read()
+        return context.storage.put(response.content, "image.png")
+
+
+class OpenAiImage(RunnableSpec):
+    """Make pictures with a model of OpenAI."""
+
+    api_key: Dynamic[Text]
+    prompt: Dynamic[Text]
+    model: Dynamic[Text] | None = None
+    n: Dynamic[int] | None = None
+    size: Dynamic[Literal["SMALL", "MEDIUM", "LARGE"]] = "LARGE"
+    download: Dynamic[bool] = False
+    user: Dynamic[Text] | None = None
+    base_url: Dynamic[Text] | None = None
+    client_timeout: Dynamic[int] = 300
+
+    def run(self, context: TaskContext) -> Mapping[str, Any]:
+        pixels = {"SMALL": "256x256", "MEDIUM": "512x512", "LARGE": "1024x1024"}[self.size]
+        # newer models always send the picture itself and refuse to be told
+        form = None if (self.model or "").startswith("gpt-image") else "url"
+        body = {
+            "prompt": self.prompt,
+            "model": self.model,
+            "n": self.n,
+            "size": pixels,
+            "response_format": "b64_json" if form and self.download else form,
+            "user": self.user,
+        }
+        url = f"{(self.base_url or OpenAiChat.base).rstrip('/')}/images/generations"
+        headers = {"Authorization": f"Bearer {self.api_key}"}
+        answer = ask(url, without_none(body), headers, context, self.client_timeout)
+        keep = self.download or form is None
+        return {"images": [picture(one, keep, context) for one in answer.get("data") or []]}
+
+
+class OpenAiResponses(RunnableSpec):
+    """Ask a model of OpenAI by its Responses API, with the service's own tools."""
+
+    api_key: Dynamic[Text]
+    model: Dynamic[Text]
+    input: Dynamic[Text | list[Any] | dict[str, Any]]
+    text: Dynamic[dict[str, Any]] | None = None
+    tools: Dynamic[list[dict[str, Any]]] | None = None
+    tool_choice: Dynamic[Literal["NONE", "AUTO", "REQUIRED"]] = "AUTO"
+    store: Dynamic[bool] = True
+    previous_response_id: Dynamic[Text] | None = None
+    reasoning: Dynamic[dict[str, Text]] | None = None
+    max_output_tokens: Dynamic[int] | None = None
+    temperature: Dynamic[float] | None = None
+    top_p: Dynamic[float] | None = None
+    parallel_tool_calls: Dynamic[bool] | None = None
+    user: Dynamic[Text] | None = None
+    base_url: Dynamic[Text] | None = None
+    client_timeout: Dynamic[int] = 300
+
+    def run(self, context: TaskContext) -> Mapping[str, Any]:
+        body = {
+            "model": self.model,
+            "input": [self.input] if isinstance(self.input, dict) else self.input,
+            "text": self.text,
+            "tools": self.tools,
+            "tool_choice": self.tool_choice.lower() if self.tools else None,
+            "store": self.store,
+            "previous_response_id": self.previous_response_id or None,
+            "reasoning": self.reasoning,
+            "max_output_tokens": self.max_output_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "parallel_tool_calls": self.parallel_tool_calls,
+            "user": self.user,
+        }
+        url = f"{(self.base_url or OpenAiChat.base).rstrip('/')}/responses"
+        headers = {"Authorization": f"Bearer {self.api_key}"}
+        answer = ask(url, without_none(body), headers, context, self.client_timeout)
+        usage = answer.get("usage") or {}
+        for name, kind in (("prompt", "input"), ("completion", "output"), ("total", "total")):
+            context.metric(f"usage.{name}.tokens", usage.get(f"{kind}_tokens") or 0)
+        parts = [
+            part
+            for item in answer.get("output") or []
+            if item.get("type") == "message"
+            for part in item.get("content") or []
+            if part.get("type") == "output_text"
+        ]
+        cited = [note["url"] for part in parts for note in part.get("annotations") or []
+                 if note.get("url")]  # fmt: skip
+        return {
+            "responseId": answer.get("id"),
+            "outputText": "".join(part.get("text", "") for part in parts),
+            "sources": cited,
+            "rawResponse": answer,
+        }
+
+
 class OfService(OpenAiChat):
     """Ask a model of a service that speaks as OpenAI does."""
 
@@ -196,148 +301,3 @@ class AnthropicChat(RunnableSpec):
         for kind in ("input", "output"):
             context.metric(f"usage.{kind}.tokens", usage.get(f"{kind}_tokens") or 0)
         return {"outputText": text, "rawResponse": json.dumps(answer, ensure_ascii=False)}
-
-
-class Provider(Part):
-    """Which model of which service (`ai.*`)."""
-
-    type: Text
-    model_name: Text
-    api_key: Text | None = None
-    base_url: Text | None = None
-    endpoint: Text | None = None
-
-
-class Configuration(Part):
-    """How the model answers (`ai.*`)."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    seed: int | None = None
-    max_token: int | None = None
-    log_requests: bool | None = None
-    log_responses: bool | None = None
-    response_format: dict[str, Any] | None = None
-
-
-_OPENAI_LIKE: Mapping[str, str] = {
-    "OpenAI": "https://api.openai.com/v1",
-    "MistralAI": "https://api.mistral.ai/v1",
-    "DeepSeek": "https://api.deepseek.com",
-    "OpenRouter": "https://openrouter.ai/api/v1",
-    "Ollama": "http://localhost:11434/v1",
-    "GoogleGemini": "https://generativelanguage.googleapis.com/v1beta/openai",
-    "LocalAI": "http://localhost:8080/v1",
-    "DashScope": "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
-}
-
-
-def complete(
-    provider: Provider,
-    messages: list[dict[str, Any]],
-    settings: Configuration,
-    context: TaskContext,
-) -> dict[str, Any]:
-    """Ask the model of a provider; return text, reason of the end, and used tokens."""
-    name = provider.type.rpartition(".")[2]
-    place = provider.base_url or provider.endpoint
-    if name == "Anthropic":
-        spec = AnthropicChat.model_construct(
-            api_key=provider.api_key or "",
-            model=provider.model_name,
-            messages=[Message(**one) for one in messages],
-            max_tokens=settings.max_token or 1024,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            top_k=settings.top_k,
-            base_url=place,
-        )
-        outputs = spec.run(context)
-        raw = json.loads(outputs["rawResponse"])
-        usage = raw.get("usage") or {}
-        sent, got = usage.get("input_tokens") or 0, usage.get("output_tokens") or 0
-        return _completed(outputs["outputText"], raw.get("stop_reason"), sent, got)
-    base = place or _OPENAI_LIKE.get(name)
-    if base is None:
-        raise TaskMisconfigured(
-            f"the provider `{provider.type}` is not supported",
-            hint=f"supported are: Anthropic, {', '.join(_OPENAI_LIKE)}",
-        )
-    wanted = settings.response_format or {}
-    form: dict[str, Any] | None = None
-    if str(wanted.get("type", "")).upper() == "JSON":
-        schema = wanted.get("jsonSchema")
-        form = {"type": "json_object"}
-        if schema:
-            form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-    body = {
-        "model": provider.model_name,
-        "messages": messages,
-        "temperature": settings.temperature,
-        "top_p": settings.top_p,
-        "seed": settings.seed,
-        "max_tokens": settings.max_token,
-        "response_format": form,
-    }
-    if name == "Ollama" and not base.rstrip("/").endswith("/v1"):
-        base = base.rstrip("/") + "/v1"
-    headers = {"Authorization": f"Bearer {provider.api_key}"} if provider.api_key else {}
-    answer = ask(f"{base.rstrip('/')}/chat/completions", without_none(body), headers, context)
-    first = next(iter(answer.get("choices") or []), {})
-    usage = answer.get("usage") or {}
-    sent, got = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
-    text = (first.get("message") or {}).get("content") or ""
-    return _completed(text, first.get("finish_reason"), sent, got)
-
-
-def _completed(text: str, reason: Any, sent: int, got: int) -> dict[str, Any]:
-    return {
-        "textOutput": text,
-        "finishReason": str(reason or "stop").upper(),
-        "tokenUsage": {
-            "inputTokenCount": sent,
-            "outputTokenCount": got,
-            "totalTokenCount": sent + got,
-        },
-    }
-
-
-class AiChat(RunnableSpec):
-    """Ask a model of any provider, with the messages so far."""
-
-    provider: Dynamic[Provider]
-    messages: Dynamic[list[Message]]
-    configuration: Dynamic[Configuration] = Configuration()
-
-    def run(self, context: TaskContext) -> Mapping[str, Any]:
-        messages = [one.said() for one in self.messages]
-        return _outputs(complete(self.provider, messages, self.configuration, context), self)
-
-
-class AiAgent(RunnableSpec):
-    """Give a task to a model of any provider."""
-
-    provider: Dynamic[Provider]
-    prompt: Dynamic[Text]
-    system_message: Dynamic[Text] | None = None
-    configuration: Dynamic[Configuration] = Configuration()
-
-    def run(self, context: TaskContext) -> Mapping[str, Any]:
-        messages = [{"role": "user", "content": self.prompt}]
-        if self.system_message:
-            messages.insert(0, {"role": "system", "content": self.system_message})
-        return _outputs(complete(self.provider, messages, self.configuration, context), self)
-
-
-def _outputs(found: dict[str, Any], spec: AiChat | AiAgent) -> dict[str, Any]:
-    wanted = spec.configuration.response_format or {}
-    outputs = {**found, "outputFiles": {}, "toolExecutions": []}
-    if str(wanted.get("type", "")).upper() == "JSON":
-        try:
-            outputs["jsonOutput"] = json.loads(found["textOutput"])
-        except ValueError:
-            raise TaskFailed(
-                f"the model's answer is not JSON: {found['textOutput'][:200]}", outputs=outputs
-            ) from None
-    return outputs

@@ -39,9 +39,19 @@ _ROWS: Mapping[str, str] = {
     "storage_split": "core.storage.Split",
     "templating": "core.templating.TemplatedTask",
     "chat": (
-        "openai.ChatCompletion=OpenAiChat anthropic.ChatCompletion=AnthropicChat "
-        "ai.completion.ChatCompletion=AiChat ai.agent.AIAgent=AiAgent"
+        "openai.ChatCompletion=OpenAiChat openai.CreateImage=OpenAiImage "
+        "openai.Responses=OpenAiResponses anthropic.ChatCompletion=AnthropicChat"
     ),
+    "gemini": (
+        "gemini.ChatCompletion gemini.MultimodalCompletion gemini.StructuredOutputCompletion "
+        "gemini.TextCompletion"
+    ),
+    "ai_agent": "ai.agent.AIAgent ai.completion.ChatCompletion",
+    "ai_completions": (
+        "ai.completion.Classification ai.completion.ImageGeneration "
+        "ai.completion.JSONStructuredExtraction"
+    ),
+    "ai_rag": "ai.rag.ChatCompletion ai.rag.IngestDocument ai.rag.Search",
     "chat:service_type": (
         "deepseek.ChatCompletion mistral.ChatCompletion perplexity.ChatCompletion"
     ),
@@ -89,23 +99,28 @@ _ROWS: Mapping[str, str] = {
         "aws.eventbridge.PutEvents aws.kinesis.PutRecords aws.sns.Publish=SnsPublish "
         "aws.sqs.Consume=SqsConsume aws.sqs.Publish=SqsPublish"
     ),
-    "notifications": (
+    "notify_channels": (
         "slack.notifications.SlackIncomingWebhook slack.notifications.SlackExecution "
         "discord.DiscordIncomingWebhook discord.DiscordExecution "
         "microsoft365.teams.TeamsIncomingWebhook=IncomingWebhook microsoft365.teams.TeamsExecution "
         "googleworkspace.chat.GoogleChatIncomingWebhook=IncomingWebhook "
-        "googleworkspace.chat.GoogleChatExecution telegram.TelegramSend "
-        "telegram.TelegramExecution zulip.ZulipIncomingWebhook=IncomingWebhook "
-        "zulip.ZulipExecution whatsapp.WhatsAppIncomingWebhook whatsapp.WhatsAppExecution "
-        "mattermost.MattermostIncomingWebhook=IncomingWebhook "
+        "googleworkspace.chat.GoogleChatExecution zulip.ZulipIncomingWebhook=IncomingWebhook "
+        "zulip.ZulipExecution mattermost.MattermostIncomingWebhook=IncomingWebhook "
         "mattermost.MattermostExecution=TextExecution "
         "rocketchat.RocketChatIncomingWebhook=IncomingWebhook "
-        "rocketchat.RocketChatExecution=TextExecution opsgenie.OpsgenieAlert "
-        "opsgenie.OpsgenieExecution pagerduty.PagerDutyAlert pagerduty.PagerDutyExecution "
-        "sentry.SentryAlert sentry.SentryExecution zenduty.ZendutyAlert=AlertWebhook "
-        "zenduty.ZendutyExecution squadcast.SquadcastIncomingWebhook=IncomingWebhook "
-        "squadcast.SquadcastExecution line.LineExecution x.XExecution twilio.TwilioAlert "
-        "twilio.TwilioExecution twilio.notify.TwilioAlert twilio.notify.TwilioExecution"
+        "rocketchat.RocketChatExecution=TextExecution "
+        "squadcast.SquadcastIncomingWebhook=IncomingWebhook"
+    ),
+    "notify_messengers": (
+        "telegram.TelegramSend telegram.TelegramExecution "
+        "meta.whatsapp.WhatsAppIncomingWebhook meta.whatsapp.WhatsAppExecution "
+        "line.LineExecution x.XExecution twilio.TwilioAlert twilio.TwilioExecution "
+        "twilio.notify.TwilioAlert twilio.notify.TwilioExecution"
+    ),
+    "notify_alerts": (
+        "opsgenie.OpsgenieAlert opsgenie.OpsgenieExecution pagerduty.PagerDutyAlert "
+        "pagerduty.PagerDutyExecution sentry.SentryAlert sentry.SentryExecution "
+        "zenduty.ZendutyAlert=AlertWebhook zenduty.ZendutyExecution squadcast.SquadcastExecution"
     ),
     "mail": (
         "email.MailSend email.MailExecution sendgrid.SendGridMailSend "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -110,7 +113,7 @@ def _client(options: HttpOptions) -> httpx.Client:
     try:
         return httpx.Client(
             timeout=httpx.Timeout(options.read_seconds(), connect=options.connect_seconds()),
-            verify=not (options.ssl and options.ssl.insecure_trust_all_certificates),
+            verify=_certificates(options),
             proxy=_proxy(proxy) if proxy and proxy.type != "DIRECT" else None,
             trust_env=proxy is None,
         )
@@ -118,6 +121,19 @@ def _client(options: HttpOptions) -> httpx.Client:
         raise TaskMisconfigured(
             "a SOCKS proxy needs the package `socksio`", hint="install it: `pip install socksio`"
         ) from error
+
+
+def _certificates(options: HttpOptions) -> ssl.SSLContext:
+    """Return how certificates are checked; reading the authorities takes 20 ms, so it is kept."""
+    trusting = bool(options.ssl and options.ssl.insecure_trust_all_certificates)
+    return _context(trusting, *map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+
+
+@functools.lru_cache(maxsize=8)
+def _context(trusting: bool, file: str | None, folder: str | None) -> ssl.SSLContext:
+    import httpx
+
+    return httpx.create_ssl_context(verify=not trusting)
 
 
 def _proxy(proxy: HttpProxy) -> httpx.Proxy:

@@ -94,3 +94,8 @@ class OfExecution(RunnableSpec):
         """Return what there is to tell."""
         fields = self.custom_fields or {}
         return summary_of(self.execution_id, context, fields, self.custom_message)
+
+
+def present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is not given."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -67,11 +67,12 @@ class Memory(Part):
     oom_kill_disable: bool | None = None
 
 
-class DockerRunner(Part):
-    """Run in a container of the engine that the `docker` command reaches."""
+PullPolicy = Literal["ALWAYS", "IF_NOT_PRESENT", "NEVER"]
 
-    type: Text = DOCKER
-    version: Text | None = None
+
+class ContainerSettings(Part):
+    """What every way to ask for a container can say about it."""
+
     image: Text | None = None
     host: Text | None = None
     config: Text | dict[str, Any] | None = None
@@ -80,14 +81,21 @@ class DockerRunner(Part):
     entry_point: list[Text] | None = None
     extra_hosts: list[Text] | None = None
     network_mode: Text | None = None
-    port_bindings: list[Text] | None = None
     volumes: list[Text] | None = None
-    pull_policy: Literal["ALWAYS", "IF_NOT_PRESENT", "NEVER"] = "IF_NOT_PRESENT"
     device_requests: list[DeviceRequest] | None = None
     cpu: Cpu | None = None
     memory: Memory | None = None
     shm_size: Text | None = None
     privileged: bool = False
+
+
+class DockerRunner(ContainerSettings):
+    """Run in a container of the engine that the `docker` command reaches."""
+
+    type: Text = DOCKER
+    version: Text | None = None
+    port_bindings: list[Text] | None = None
+    pull_policy: PullPolicy = "IF_NOT_PRESENT"
     file_handling_strategy: Literal["VOLUME", "MOUNT"] = "VOLUME"
     delete: bool = True
     wait: bool = True
@@ -96,27 +104,13 @@ class DockerRunner(Part):
     """Means nothing: a container never outlives the run that started it."""
 
 
-class LegacyDocker(Part):
+class LegacyDocker(ContainerSettings):
     """The `docker` and `dockerOptions` of older flows, which go with `runner: DOCKER`."""
 
-    image: Text | None = None
     docker_host: Text | None = None
     docker_config: Text | None = None
-    host: Text | None = None
-    config: Text | dict[str, Any] | None = None
-    credentials: DockerCredentials | None = None
-    user: Text | None = None
-    entry_point: list[Text] | None = None
-    extra_hosts: list[Text] | None = None
-    network_mode: Text | None = None
-    volumes: list[Text] | None = None
     pull_image: bool | None = None
-    pull_policy: Literal["ALWAYS", "IF_NOT_PRESENT", "NEVER"] | None = None
-    device_requests: list[DeviceRequest] | None = None
-    cpu: Cpu | None = None
-    memory: Memory | None = None
-    shm_size: Text | None = None
-    privileged: bool | None = None
+    pull_policy: PullPolicy | None = None
 
     def modern(self) -> DockerRunner:
         """Return the task runner of today that this stands for."""
@@ -135,6 +129,7 @@ TaskRunner = Annotated[
         "task runner",
         lambda: {PROCESS: ProcessRunner, DOCKER: DockerRunner},
         canonical,
+        plugin=True,
     ),
 ]
 

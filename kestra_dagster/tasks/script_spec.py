@@ -97,7 +97,8 @@ class ScriptSpec(RunnableSpec):
             from kestra_dagster.tasks.container import run_in_container
 
             argv = self.command_line(place)
-            image = runner.image or self.container_image or self.usual_image()
+            older = self.docker.image if self.docker else None
+            image = runner.image or self.container_image or older or self.usual_image()
             env = self.variables_for(place, {})
             code = run_in_container(runner, image, argv, env, place, lines.take)
         else:

@@ -105,41 +105,68 @@ def test_anthropic(run, server):
     assert server.last.json["messages"] == [{"role": "user", "content": "x"}]
 
 
-@pytest.mark.parametrize("name", ["OpenAI", "Ollama", "GoogleGemini", "MistralAI"])
-def test_agents_and_completions_of_providers(run, server, name):
-    kind = f"io.kestra.plugin.ai.provider.{name}"
-    provider = {"type": kind, "apiKey": "k", "modelName": "m", "baseUrl": server.url}
-    outputs = run("ai.agent.AIAgent", provider=provider, prompt="x", systemMessage="s")
-    assert outputs["textOutput"] == "hello"
-    assert outputs["tokenUsage"]["totalTokenCount"] == 7
-    assert [one["role"] for one in server.last.json["messages"]] == ["system", "user"]
-    outputs = run(
-        "ai.completion.ChatCompletion",
-        provider=provider,
-        messages=[{"type": "AI", "content": "a"}, {"type": "USER", "content": "u"}],
-        configuration={"temperature": 0.5},
-    )
-    assert outputs["finishReason"] == "STOP"
-    assert [one["role"] for one in server.last.json["messages"]] == ["assistant", "user"]
-    assert server.last.json["temperature"] == 0.5
-
-
-def test_an_answer_as_json(run, server):
-    provider = {"type": "io.kestra.plugin.ai.provider.OpenAI", "modelName": "m"}
-    given = {
-        "provider": {**provider, "baseUrl": server.url},
-        "prompt": "x",
-        "configuration": {"responseFormat": {"type": "JSON", "jsonSchema": {"type": "object"}}},
+def test_pictures_of_openai(run, server, context):
+    server.answer({"data": [{"b64_json": "aGk="}]})
+    given = {"apiKey": "key", "prompt": "a puppy", "baseUrl": server.url}
+    (uri,) = run("openai.CreateImage", n=1, download=True, **given)["images"]
+    assert context.storage.text(uri) == "hi"
+    assert server.last.json == {
+        "prompt": "a puppy",
+        "n": 1,
+        "size": "1024x1024",
+        "response_format": "b64_json",
     }
-    with pytest.raises(TaskFailed, match="not JSON: hello"):
-        run("ai.agent.AIAgent", **given)
-    choice = {"message": {"content": '{"a": 1}'}}
-    server.answers = [(200, json.dumps({**ANSWER, "choices": [choice]}))]
-    assert run("ai.agent.AIAgent", **given)["jsonOutput"] == {"a": 1}
-    assert server.last.json["response_format"]["type"] == "json_schema"
-    with pytest.raises(TaskMisconfigured, match=r"ai\.provider\.WorkersAI` is not supported"):
-        run(
-            "ai.agent.AIAgent",
-            prompt="x",
-            provider={"type": "io.kestra.plugin.ai.provider.WorkersAI", "modelName": "m"},
-        )
+    server.answer({"data": [{"url": "https://x/1.png"}]})
+    assert run("openai.CreateImage", **given)["images"] == ["https://x/1.png"]
+
+
+def test_responses_of_openai(run, server):
+    part = {"type": "output_text", "text": "hi", "annotations": [{"url": "https://x"}]}
+    message = {"type": "message", "content": [part]}
+    server.answer({"id": "r", "output": [{"type": "web_search_call"}, message], "usage": {}})
+    given = {"apiKey": "key", "model": "m", "baseUrl": server.url, "input": "hello"}
+    outputs = run("openai.Responses", tools=[{"type": "web_search"}], **given)
+    assert outputs["outputText"] == "hi"
+    assert outputs["sources"] == ["https://x"]
+    assert server.last.line == "POST /responses"
+    assert server.last.json == {
+        "model": "m",
+        "input": "hello",
+        "tools": [{"type": "web_search"}],
+        "tool_choice": "auto",
+        "store": True,
+    }
+
+
+def test_gemini(run, server, context, monkeypatch):
+    monkeypatch.setattr("kestra_dagster.tasks.gemini.BASE", server.url)
+    picture = {"inlineData": {"mimeType": "image/png", "data": "aGk="}}
+    parts = [{"text": '{"a": 1}'}, picture]
+    used = {"promptTokenCount": 2, "totalTokenCount": 5}
+    server.answer({"candidates": [{"content": {"parts": parts}}], "usageMetadata": used})
+    given = {"apiKey": "key", "model": "m"}
+    schema = '{"type": "object"} }'  # what follows the schema is left out, as Gson does
+    outputs = run(
+        "gemini.StructuredOutputCompletion", prompt="x", jsonResponseSchema=schema, **given
+    )
+    assert outputs["predictions"] == ['{"a": 1}']
+    assert context.metric_value("total.token.count") == 5
+    assert server.last.line == "POST /models/m:generateContent"
+    assert server.last.headers["x-goog-api-key"] == "key"
+    assert server.last.json == {
+        "contents": [{"role": "user", "parts": [{"text": "x"}]}],
+        "generationConfig": {
+            "responseMimeType": "application/json",
+            "responseSchema": {"type": "object"},
+        },
+    }
+    assert run("gemini.TextCompletion", prompt="x", **given)["predictions"][0]["text"] == '{"a": 1}'
+    messages = [{"type": "AI", "content": "a"}, {"content": "b"}]
+    run("gemini.ChatCompletion", messages=messages, **given)
+    assert [one["role"] for one in server.last.json["contents"]] == ["model", "user"]
+    file = context.storage.put(b"png", "a.png")
+    contents = [{"content": "what?"}, {"content": file, "mimeType": "image/png"}]
+    outputs = run("gemini.MultimodalCompletion", contents=contents, **given)
+    assert context.storage.text(outputs["images"][0]["uri"]) == "hi"
+    sent = server.last.json["contents"][1]["parts"][0]["inlineData"]
+    assert sent == {"mimeType": "image/png", "data": "cG5n"}
