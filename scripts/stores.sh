@@ -11,19 +11,23 @@ if [ ! -e "$jar" ] && command -v mvn >/dev/null 2>&1; then
         echo "It could not be fetched; tests that need it will say so." >&2
     fi
 fi
-if command -v redis-server >/dev/null 2>&1; then
+missing=
+lacks() { # program, package: also where only root finds it
+    PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+lacks redis-server redis-server
+lacks sshd openssh-server
+if [ -z "$missing" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     exit 0
 fi
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-    exit 0
-fi
-echo "Installing Redis for the tests ..."
+echo "Installing$missing for the tests ..."
 export DEBIAN_FRONTEND=noninteractive
-# No service of it is to start: the tests start their own.
+# No service is to start: the tests start their own.
 export RUNLEVEL=1
 log=$(mktemp)
-if ! { apt-get update && apt-get install --yes --no-install-recommends redis-server; } >"$log" 2>&1; then
+# shellcheck disable=SC2086 # a list of packages
+if ! { apt-get update && apt-get install --yes --no-install-recommends $missing; } >"$log" 2>&1; then
     tail -n 5 "$log" >&2
-    echo "It could not be installed; tests that need it will say so." >&2
+    echo "Not all could be installed; tests that need them will say so." >&2
 fi
 rm -f "$log"

@@ -11,6 +11,10 @@ JDBC = (
 )
 """The databases of tasks/jdbc_databases.py, by name."""
 
+FILE_SERVERS = ("ftp", "ftps", "sftp")
+"""The kinds of servers of tasks/fs_remote.py."""
+_SERVER_TASKS = ("Delete", "Download", "Downloads", "List", "Move", "Upload", "Uploads")
+
 _ROWS: Mapping[str, str] = {
     "debug": "core.debug.Echo core.debug.Return",
     "execution": (
@@ -148,6 +152,14 @@ _ROWS: Mapping[str, str] = {
         "gcp.gcs.Compose gcp.gcs.Copy gcp.gcs.Delete gcp.gcs.DeleteList gcp.gcs.Download "
         "gcp.gcs.Downloads gcp.gcs.Upload"
     ),
+    "fs_local": (
+        "fs.local.Copy fs.local.Delete fs.local.Download fs.local.Downloads fs.local.List "
+        "fs.local.Move fs.local.Upload fs.local.Uploads"
+    ),
+    "fs_remote:fs_type": " ".join(
+        f"fs.{server}.{task}" for server in FILE_SERVERS for task in _SERVER_TASKS
+    ),
+    "ssh": "fs.ssh.Command",
     "mongodb": (
         "mongodb.Aggregate mongodb.Bulk mongodb.Delete mongodb.Find mongodb.InsertOne "
         "mongodb.Load mongodb.Update"

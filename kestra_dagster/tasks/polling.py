@@ -14,7 +14,7 @@ from typing import Any
 
 from kestra_dagster.flow.task_types import TaskSpec
 from kestra_dagster.runtime.context import TaskContext
-from kestra_dagster.tasks.families import JDBC
+from kestra_dagster.tasks.families import FILE_SERVERS, JDBC
 
 POLLING: Mapping[str, str] = {
     "io.kestra.plugin.core.http.Trigger": "http_trigger:HttpPoll",
@@ -23,6 +23,8 @@ POLLING: Mapping[str, str] = {
     "io.kestra.plugin.gcp.gcs.Trigger": "gcp_gcs_objects:GcsPoll",
     "io.kestra.plugin.mongodb.Trigger": "mongodb:MongoPoll",
     "io.kestra.plugin.redis.list.Trigger": "redis:RedisListPoll",
+    "io.kestra.plugin.fs.local.Trigger": "fs_local:Trigger",
+    **{f"io.kestra.plugin.fs.{name}.Trigger": "fs_remote:fs_type" for name in FILE_SERVERS},
     **{f"io.kestra.plugin.jdbc.{name}.Trigger": "jdbc:jdbc_type" for name in JDBC},
 }
 """Canonical trigger type -> module of this package, and class, or function that makes it."""

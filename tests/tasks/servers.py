@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import shutil
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import pytest
@@ -74,3 +78,96 @@ def redis_server(folder: Path, password: str) -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
+
+
+@dataclass(frozen=True)
+class Sshd:
+    """Where OpenSSH's server is; `key` opens it, and SFTP begins in `home`."""
+
+    port: int
+    user: str
+    key: Path
+    known_hosts: Path
+    home: Path
+
+
+@contextlib.contextmanager
+def ssh_server(folder: Path) -> Iterator[Sshd]:
+    """Run Debian's sshd with keys of its own, for the user of the tests."""
+    program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        unavailable("no sshd")
+    if os.geteuid() == 0:
+        os.makedirs("/run/sshd", exist_ok=True)
+    home = folder / "home"
+    home.mkdir()
+    for name in ("host", "user"):
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(words, check=True)
+    shutil.copy(folder / "user.pub", folder / "authorized")
+    port = free_port()
+    (folder / "known_hosts").write_text(
+        f"[127.0.0.1]:{port} {' '.join((folder / 'host.pub').read_text().split()[:2])}\n"
+    )
+    settings = folder / "sshd_config"
+    settings.write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {folder / 'host'}\nPidFile none\nUsePAM no\n"
+        f"AuthorizedKeysFile {folder / 'authorized'}\nStrictModes no\nAcceptEnv KESTRA_*\n"
+        f"PermitRootLogin yes\nSubsystem sftp internal-sftp -d {home}\n"
+    )
+    server = subprocess.Popen([program, "-D", "-e", "-f", str(settings)], stderr=subprocess.DEVNULL)
+    try:
+        _until_open(port, server)
+        yield Sshd(port, getpass.getuser(), folder / "user", folder / "known_hosts", home)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextlib.contextmanager
+def ftp_server(
+    folder: Path, *, certificate: Path | None = None, implicit: bool = False, old: bool = False
+) -> Iterator[int]:
+    """Run pyftpdlib for `user` with `pass`; give its port. `old` knows no machine listings."""
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
+    from pyftpdlib.servers import ThreadedFTPServer
+
+    authorizer = DummyAuthorizer()
+    authorizer.add_user("user", "pass", str(folder), perm="elradfmwMT")
+    body: dict[str, Any] = {"authorizer": authorizer, "banner": "ready"}
+    if old:
+        missing = ("MLSD", "MLST")
+        known = FTPHandler.proto_cmds
+        body["proto_cmds"] = {name: known[name] for name in known if name not in missing}
+    if certificate:
+        body |= {"certfile": str(certificate), "tls_control_required": not implicit}
+    if implicit:
+        body["handle"] = lambda self: self.secure_connection(self.ssl_context)
+        body["handle_ssl_established"] = TLS_FTPHandler.handle
+    handler = type("Handler", (TLS_FTPHandler if certificate else FTPHandler,), body)
+    server = ThreadedFTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"timeout": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server.address[1]
+    finally:
+        server.close_all()
+        thread.join(5)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens to."""
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return asked.getsockname()[1]
+
+
+def _until_open(port: int, server: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        assert server.poll() is None, "the server ended"
+        assert time.monotonic() < deadline, "the server does not start"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
