@@ -11,6 +11,16 @@ if [ ! -e "$jar" ] && command -v mvn >/dev/null 2>&1; then
         echo "It could not be fetched; tests that need it will say so." >&2
     fi
 fi
+# An emulator of BigQuery, away from the packages of this project.
+place=${XDG_CACHE_HOME:-$HOME/.cache}/kestra-dagster/bigquery-emulator
+uv=$(cd "$(dirname "$0")/.." && pwd)/.venv/bin/uv
+if [ ! -x "$place/bin/bqemulator" ] && [ -x "$uv" ]; then
+    echo "Fetching an emulator of BigQuery for the tests ..."
+    if ! { "$uv" venv --quiet --clear "$place" && "$uv" pip install --quiet --python "$place/bin/python" bqemulator==1.4.0 numpy; } >&2; then
+        rm -rf "$place"
+        echo "It could not be fetched; tests that need it will say so." >&2
+    fi
+fi
 missing=
 lacks() { # program, package: also where only root finds it
     PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"

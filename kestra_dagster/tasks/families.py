@@ -143,6 +143,15 @@ _ROWS: Mapping[str, str] = {
         "compress.FileDecompress"
     ),
     "gcp": "gcp.auth.OauthAccessToken",
+    "gcp_bigquery": "gcp.bigquery.Query",
+    "gcp_bigquery_jobs": (
+        "gcp.bigquery.Copy gcp.bigquery.ExtractToGcs gcp.bigquery.Load gcp.bigquery.LoadFromGcs"
+    ),
+    "gcp_bigquery_tables": (
+        "gcp.bigquery.CopyPartitions gcp.bigquery.CreateDataset gcp.bigquery.CreateTable "
+        "gcp.bigquery.DeleteDataset gcp.bigquery.DeletePartitions gcp.bigquery.DeleteTable "
+        "gcp.bigquery.TableMetadata gcp.bigquery.UpdateDataset gcp.bigquery.UpdateTable"
+    ),
     "gcp_gcs": "gcp.gcs.List",
     "gcp_gcs_buckets": (
         "gcp.gcs.CreateBucket gcp.gcs.CreateBucketIamPolicy gcp.gcs.DeleteBucket "

@@ -57,14 +57,7 @@ class GcpSpec(RunnableSpec):
 
             return AnonymousCredentials(), os.environ.get("GOOGLE_CLOUD_PROJECT")
         if self.service_account:
-            key = _key(self.service_account)
-            try:
-                found, project = auth.load_credentials_from_dict(key, scopes=self.scopes)
-            except (ValueError, auth.exceptions.GoogleAuthError):
-                # The message may quote the key.
-                raise TaskMisconfigured(
-                    "`serviceAccount` is not a usable key", hint=_WHOLE_KEY
-                ) from None
+            found, project = self._brought(_key(self.service_account), auth)
         else:
             found, project = auth.default(scopes=self.scopes)
         if self.impersonated_service_account:
@@ -76,6 +69,22 @@ class GcpSpec(RunnableSpec):
                 target_scopes=self.scopes,
             )
         return found, project
+
+    def _brought(self, key: Mapping[str, Any], auth: Any) -> tuple[Any, str | None]:
+        from google.oauth2 import credentials, service_account
+
+        try:
+            if key["type"] == "service_account":
+                kind = service_account.Credentials
+                found: Any = kind.from_service_account_info(key, scopes=self.scopes)
+            else:
+                found = credentials.Credentials.from_authorized_user_info(key, scopes=self.scopes)
+        except (ValueError, auth.exceptions.GoogleAuthError):
+            # The message may quote the key.
+            raise TaskMisconfigured(
+                "`serviceAccount` is not a usable key", hint=_WHOLE_KEY
+            ) from None
+        return found, key.get("project_id") or key.get("quota_project_id")
 
 
 class OauthAccessToken(GcpSpec):

@@ -20,6 +20,7 @@ POLLING: Mapping[str, str] = {
     "io.kestra.plugin.core.http.Trigger": "http_trigger:HttpPoll",
     "io.kestra.plugin.aws.s3.Trigger": "aws_s3_trigger:S3Poll",
     "io.kestra.plugin.aws.sqs.Trigger": "aws_messages:SqsPoll",
+    "io.kestra.plugin.gcp.bigquery.Trigger": "gcp_bigquery:BigQueryPoll",
     "io.kestra.plugin.gcp.gcs.Trigger": "gcp_gcs_objects:GcsPoll",
     "io.kestra.plugin.mongodb.Trigger": "mongodb:MongoPoll",
     "io.kestra.plugin.redis.list.Trigger": "redis:RedisListPoll",

@@ -117,7 +117,7 @@ def ssh_server(folder: Path) -> Iterator[Sshd]:
     )
     server = subprocess.Popen([program, "-D", "-e", "-f", str(settings)], stderr=subprocess.DEVNULL)
     try:
-        _until_open(port, server)
+        until_open(port, server)
         yield Sshd(port, getpass.getuser(), folder / "user", folder / "known_hosts", home)
     finally:
         server.terminate()
@@ -163,8 +163,9 @@ def free_port() -> int:
         return asked.getsockname()[1]
 
 
-def _until_open(port: int, server: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 30
+def until_open(port: int, server: subprocess.Popen, seconds: float = 30) -> None:
+    """Wait until a server takes connections."""
+    deadline = time.monotonic() + seconds
     while True:
         assert server.poll() is None, "the server ended"
         assert time.monotonic() < deadline, "the server does not start"
