@@ -13,7 +13,7 @@ _LONGEST_VALUE = 200
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """One iteration: its number from 0, its value, the worst state of its tasks, their time."""
+    """One iteration: its number from 0, its value; worst state, most attempts, time of its runs."""
 
     number: int
     value: str
@@ -46,7 +46,7 @@ def _row(item: LoopItem, runs: list[TaskRun], ledger: Ledger) -> Iteration:
         number=item.number,
         value=shown[:_LONGEST_VALUE],
         state=worst(states) if set(states) != {"SKIPPED"} else "SKIPPED",
-        attempts=sum(run.attempts for run in runs),
+        attempts=max(run.attempts for run in runs),
         seconds=round((ended - started).total_seconds(), 3),
         error=next((run.error for run in runs if run.error), None),
     )
