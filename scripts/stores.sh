@@ -27,6 +27,7 @@ lacks() { # program, package: also where only root finds it
 }
 lacks redis-server redis-server
 lacks sshd openssh-server
+lacks mariadbd mariadb-server
 if [ -z "$missing" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     exit 0
 fi

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 
 PREFIX = "io.kestra.plugin."
 JDBC = (
-    *("clickhouse", "duckdb", "mariadb", "mysql", "oracle", "postgresql"),
-    *("redshift", "snowflake", "sqlite", "sqlserver", "trino"),
+    *("clickhouse", "db2", "dremio", "druid", "duckdb", "hana", "mariadb", "mysql", "oracle"),
+    *("pinot", "postgresql", "redshift", "snowflake", "sqlite", "sqlserver", "trino"),
 )
 """The databases of tasks/jdbc_databases.py, by name."""
 
+_SQL = ("Batch", "Queries", "Query")
 FILE_SERVERS = ("ftp", "ftps", "sftp")
 """The kinds of servers of tasks/fs_remote.py."""
 _SERVER_TASKS = ("Delete", "Download", "Downloads", "List", "Move", "Upload", "Uploads")
@@ -188,7 +189,10 @@ _ROWS: Mapping[str, str] = {
         "serdes.yaml.IonToYaml serdes.yaml.JsonToYaml serdes.yaml.YamlToIon serdes.yaml.YamlToJson"
     ),
     "serdes_xml": "serdes.xml.IonToXml serdes.xml.XmlToIon",
-    "jdbc:jdbc_type": " ".join(f"jdbc.{name}.Query jdbc.{name}.Queries" for name in JDBC),
+    "jdbc:jdbc_type": " ".join(
+        ("jdbc.clickhouse.BulkInsert", *(f"jdbc.{name}.{kind}" for name in JDBC for kind in _SQL))
+    ),
+    "jdbc_copy": "jdbc.postgresql.CopyIn jdbc.postgresql.CopyOut",
 }
 """Module -> type names, without the usual prefix; the class has the last part as its name, or what
 stands after `=`.

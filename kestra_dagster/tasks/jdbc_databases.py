@@ -21,18 +21,20 @@ _SHOWN_SECRET = re.compile(r"(?i)(password|pwd|token)=[^&;]*|//[^/@]*@")
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A database: SQLAlchemy's name of its driver, and the package that brings it.
+    """A database: SQLAlchemy's name of its driver, and the extra of this package that brings it.
 
-    `parameters` says what parameters of a JDBC URL are called by the driver; others have no
-    meaning there. `read` takes a URL apart that is not like that of a web page.
+    `scheme` is what its URLs begin with after `jdbc:`, if not with its name. `parameters` says
+    what parameters of a JDBC URL are called by the driver; others have no meaning there. `read`
+    takes a URL apart that is not like that of a web page.
     """
 
     driver: str
-    package: str
+    extra: str
     port: int | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     read: Callable[[str], Parts] | None = None
     in_files: bool = False
+    scheme: str | None = None
 
 
 @dataclass(slots=True)
@@ -62,7 +64,7 @@ def place_of(
     from sqlalchemy import URL
 
     database = DATABASES[name]
-    scheme, rest = f"jdbc:{name}:", url.strip()
+    scheme, rest = f"jdbc:{database.scheme or name}:", url.strip()
     if not rest.startswith(scheme):
         raise TaskMisconfigured(
             f"`url` is `{shown(url)}`, which is no URL of this database",
@@ -159,6 +161,57 @@ def _oracle(rest: str) -> Parts:
     )  # fmt: skip
 
 
+def _db2(rest: str) -> Parts:
+    """Read `//host:port/database:user=...;password=...;`."""
+    head, _, pairs = rest.removeprefix("//").partition("/")
+    database, _, properties = pairs.partition(":")
+    parts = _web(f"//{head}/{database}")
+    given = dict(pair.split("=", 1) for pair in properties.split(";") if "=" in pair)
+    parts.username, parts.password = given.pop("user", None), given.pop("password", None)
+    parts.parameters = given
+    return parts
+
+
+def _hana(rest: str) -> Parts:
+    """Read `//host:port/?databaseName=...`."""
+    parts = _web(rest)
+    parts.database = parts.parameters.pop("databaseName", None) or parts.database
+    return parts
+
+
+def _dremio(rest: str) -> Parts:
+    """Read `direct=host:port;schema=...;user=...`; the driver speaks Arrow Flight, at its port."""
+    head, *pairs = rest.split(";")
+    if not head.startswith("direct="):
+        raise ValueError("expected `direct=host:port`")
+    given = {key.lower(): value for key, _, value in (pair.partition("=") for pair in pairs)}
+    parts = _web(f"//{head.removeprefix('direct=')}")
+    # Its classic port is that of another protocol.
+    parts.port = None if parts.port == 31010 else parts.port
+    parts.database = given.pop("schema", None)
+    parts.username, parts.password = given.pop("user", None), given.pop("password", None)
+    parts.parameters = given
+    return parts
+
+
+def _druid(rest: str) -> Parts:
+    """Read `remote:url=http://host:port/druid/v2/sql/avatica/;...`."""
+    head, *_ = rest.removeprefix("remote:").split(";")
+    if not head.startswith("url="):
+        raise ValueError("expected `remote:url=http://host:port/druid/v2/sql/avatica/`")
+    split = urlsplit(head.removeprefix("url="))
+    return Parts(host=split.hostname, port=split.port, database="druid/v2/sql")
+
+
+def _pinot(rest: str) -> Parts:
+    """Read `//controller:port?...`, which also tells where queries go: to the broker beside it."""
+    parts = _web(rest)
+    controller = f"http://{parts.host}:{parts.port or 9000}"
+    parts.parameters = {"controller": controller, **parts.parameters}
+    parts.port, parts.database = None, "query/sql"
+    return parts
+
+
 _LIBPQ = {
     "host": "host",
     "port": "port",
@@ -171,24 +224,37 @@ _LIBPQ = {
     "connectTimeout": "connect_timeout",
 }
 _SNOWFLAKE = {name: name for name in ("warehouse", "role", "account")}
-_MYSQL = {"charset": "charset", "unix_socket": "unix_socket"}
+_MYSQL = {"charset": "charset", "unix_socket": "unix_socket", "localSocket": "unix_socket"}
 
 DATABASES: Mapping[str, Database] = {
-    "clickhouse": Database("clickhousedb", "clickhouse-connect", 8123),
-    "duckdb": Database("duckdb", "duckdb-engine", read=_file, in_files=True),
-    "mariadb": Database("mysql+pymysql", "pymysql", 3306, _MYSQL),
-    "mysql": Database("mysql+pymysql", "pymysql", 3306, _MYSQL),
+    "clickhouse": Database("clickhousedb", "clickhouse", 8123),
+    "db2": Database("db2+ibm_db", "db2", 50000, read=_db2),
+    "dremio": Database("dremio+flight", "dremio", 32010, read=_dremio, scheme="dremio"),
+    "druid": Database("druid", "druid", 8082, read=_druid, scheme="avatica"),
+    "duckdb": Database("duckdb", "duckdb", read=_file, in_files=True),
+    "hana": Database("hana+hdbcli", "hana", 30015, read=_hana, scheme="sap"),
+    "mariadb": Database("mysql+pymysql", "mysql", 3306, _MYSQL),
+    "mysql": Database("mysql+pymysql", "mysql", 3306, _MYSQL),
     "oracle": Database(
-        "oracle+oracledb", "oracledb", 1521, {"service_name": "service_name"}, _oracle
+        "oracle+oracledb", "oracle", 1521, {"service_name": "service_name"}, _oracle
     ),
-    "postgresql": Database("postgresql+psycopg2", "psycopg2-binary", 5432, _LIBPQ),
-    "redshift": Database("redshift+psycopg2", "sqlalchemy-redshift", 5439, _LIBPQ),
-    "snowflake": Database("snowflake", "snowflake-sqlalchemy", parameters=_SNOWFLAKE),
-    "sqlite": Database("sqlite", "", read=_file, in_files=True),
-    "sqlserver": Database("mssql+pymssql", "pymssql", 1433, read=_semicolons),
+    "pinot": Database("pinot", "pinot", 8099, {"controller": "controller"}, _pinot),
+    "postgresql": Database("postgresql+psycopg2", "local", 5432, _LIBPQ),
+    "redshift": Database("redshift+psycopg2", "redshift", 5439, _LIBPQ),
+    "snowflake": Database("snowflake", "snowflake", parameters=_SNOWFLAKE),
+    "sqlite": Database("sqlite", "local", read=_file, in_files=True),
+    "sqlserver": Database("mssql+pymssql", "sqlserver", 1433, read=_semicolons),
     "trino": Database("trino", "trino", 8080),
 }
 """Name in the type of a task -> how to reach such a database."""
+
+
+def no_driver(name: str, error: Exception) -> TaskMisconfigured:
+    """Return the error for a driver that is not installed."""
+    return TaskMisconfigured(
+        f"there is no driver for {name} here ({error})",
+        hint=f"install it with the extra: pip install 'kestra-dagster[{DATABASES[name].extra}]'",
+    )
 
 
 def opened(name: str, place: Place, **options: Any) -> Any:
@@ -204,10 +270,7 @@ def opened(name: str, place: Place, **options: Any) -> Any:
             place.url, poolclass=StaticPool if in_memory else NullPool, connect_args=options
         )
     except (NoSuchModuleError, ImportError) as error:
-        raise TaskMisconfigured(
-            f"there is no driver for {name} here ({error})",
-            hint=f"install it: pip install '{database.package}'",
-        ) from None
+        raise no_driver(name, error) from None
     except (ArgumentError, TypeError) as error:
         raise TaskMisconfigured(
             f"`url` cannot be used, `{shown(str(place.url))}`: {error}"

@@ -41,6 +41,11 @@ def reads(statement: str) -> bool:
     return bool(_READS.match(_plain(statement)))
 
 
+def query_text(statement: str) -> str:
+    """Return a query as it stands within another: without comments and its semicolon."""
+    return _plain(statement).strip().rstrip(";").rstrip()
+
+
 def _plain(statement: str) -> str:
     import sqlparse
 
@@ -73,6 +78,72 @@ def bound(statement: str, parameters: Mapping[str, Any] | None, style: str) -> S
     if style in _NAMED:
         return Statement("".join(text), dict(zip(names, values, strict=True)))
     return Statement("".join(text), tuple(values))
+
+
+def positional(statement: str, style: str) -> str:
+    """Return a statement with its `?`s as a driver of a DBAPI parameter style takes them, in order.
+
+    Those within quotes and comments are none.
+    """
+    from sqlparse import lexer
+
+    text: list[str] = []
+    count = 0
+    for kind, value in lexer.tokenize(statement):
+        if _is_mark(kind, value):
+            count += 1
+            text.append(_POSITIONAL.get(style, "%s").format(number=count))
+        else:
+            text.append(value.replace("%", "%%") if style in ("format", "pyformat") else value)
+    return "".join(text)
+
+
+def values_list(statement: str) -> tuple[str, str, str] | None:
+    """Return what stands before, in and after the one `(?, ...)` behind VALUES of an insert.
+
+    None for other statements, and where a `?` stands elsewhere.
+    """
+    from sqlparse import lexer, tokens
+
+    found = list(lexer.tokenize(statement))
+    words = [value.lower() for kind, value in found if kind is tokens.Keyword.DML]
+    starts = [at for at, (kind, value) in enumerate(found) if value.lower() == "values"]
+    if words[:1] != ["insert"] or len(starts) != 1:
+        return None
+    begin = starts[0] + 1
+    while begin < len(found) and not found[begin][1].strip():
+        begin += 1
+    depth, end = 0, begin
+    while end < len(found):
+        depth += {"(": 1, ")": -1}.get(found[end][1], 0)
+        end += 1
+        if depth == 0:
+            break
+    inside, outside = found[begin:end], found[:begin] + found[end:]
+    closed = depth == 0 and inside and inside[0][1] == "("
+    if not closed or any(_is_mark(*token) for token in outside):
+        return None
+    if not any(_is_mark(*token) for token in inside):
+        return None
+    if next((value for _, value in found[end:] if value.strip()), "") == ",":
+        return None
+    before, template, after = found[:begin], inside, found[end:]
+    texts = ["".join(value for _, value in part) for part in (before, template, after)]
+    return texts[0], texts[1], texts[2]
+
+
+_POSITIONAL = {
+    "qmark": "?",
+    "named": ":{number}",
+    "numeric": ":{number}",
+    "numeric_dollar": "${number}",
+}
+
+
+def _is_mark(kind: Any, value: str) -> bool:
+    from sqlparse import tokens
+
+    return kind is tokens.Name.Placeholder and value == "?"
 
 
 def _placeholder(style: str, name: str, number: int) -> str:

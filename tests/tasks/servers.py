@@ -55,6 +55,33 @@ def mongo_server() -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def mariadb_server(folder: Path) -> Iterator[str]:
+    """Run Debian's MariaDB with its data in `folder`; give the JDBC URL of a database."""
+    program = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        unavailable("no mariadbd")
+    user = getpass.getuser()
+    common = ["--no-defaults", f"--datadir={folder / 'data'}", f"--user={user}"]
+    small = ["--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M", "--skip-test-db"]
+    made = ["mariadb-install-db", *common, *small, "--auth-root-authentication-method=normal"]
+    subprocess.run(made, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    port = free_port()
+    words = [program, *common, *small[:2], "--bind-address=127.0.0.1", f"--port={port}"]
+    words += [f"--socket={folder / 'socket'}", "--innodb-flush-log-at-trx-commit=0"]
+    server = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    try:
+        until_open(port, server)
+        import pymysql
+
+        with pymysql.connect(host="127.0.0.1", port=port, user="root") as made_by_root:
+            made_by_root.cursor().execute("create database shop")
+        yield f"jdbc:mariadb://127.0.0.1:{port}/shop?user=root"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextlib.contextmanager
 def redis_server(folder: Path, password: str) -> Iterator[str]:
     """Run Debian's Redis on a socket in `folder`; give its URL."""
     if not shutil.which("redis-server"):

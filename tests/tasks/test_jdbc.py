@@ -1,4 +1,4 @@
-"""Queries on real databases: SQLite, DuckDB, and PostgreSQL where it is installed."""
+"""Queries on real databases: SQLite, DuckDB, PostgreSQL and MariaDB where they are installed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from kestra_dagster.errors import Cancelled, TaskFailed, TaskMisconfigured
 from kestra_dagster.tasks.families import JDBC
 from kestra_dagster.tasks.jdbc import jdbc_type as class_of
 from kestra_dagster.tasks.jdbc_databases import DATABASES, place_of, shown
-from kestra_dagster.tasks.jdbc_sql import bound, statements
+from kestra_dagster.tasks.jdbc_sql import bound, positional, statements, values_list
 from kestra_dagster.tasks.registry import default_registry
+from tests.tasks.servers import mariadb_server
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +32,22 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"jdbc:postgresql:postgres?user=postgres&host={host}&port={port}"
 
 
-@pytest.fixture(params=["sqlite", "duckdb", pytest.param("postgresql", marks=pytest.mark.whole)])
+@pytest.fixture(scope="module")
+def mariadb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mariadb_server(tmp_path_factory.mktemp("mariadb")) as url:
+        yield url
+
+
+SERVERS = {"postgresql": "postgres_url", "mariadb": "mariadb_url"}
+
+
+@pytest.fixture(
+    params=["sqlite", "duckdb", *(pytest.param(name, marks=pytest.mark.whole) for name in SERVERS)]
+)
 def database(request: pytest.FixtureRequest, tmp_path):
     """The name and the URL of a database that stays from one task to the next."""
-    if request.param == "postgresql":
-        yield request.param, request.getfixturevalue("postgres_url")
+    if request.param in SERVERS:
+        yield request.param, request.getfixturevalue(SERVERS[request.param])
     else:
         yield request.param, f"jdbc:{request.param}:{tmp_path / 'kept.db'}"
 
@@ -218,6 +230,7 @@ ENDLESS = {
     "sqlite": "with recursive t(a) as (select 1 union all select a + 1 from t) "
     "select count(*) from t",
     "postgresql": "select pg_sleep(600)",
+    "mariadb": "select sleep(600)",
     "duckdb": "select count(*) from range(10000000000) a, range(1000) b where hash(a, b) = 1",
 }
 
@@ -263,11 +276,11 @@ def test_a_missing_driver_is_one_clear_message(context, name, monkeypatch):
     monkeypatch.setitem(
         jdbc_databases.DATABASES,  # type: ignore[arg-type]
         name,
-        jdbc_databases.Database("nosuch", "the-package"),
+        jdbc_databases.Database("nosuch", "the-extra"),
     )
     with pytest.raises(TaskMisconfigured, match=f"no driver for {name}") as raised:
         run(context, name, "Query", "select 1", url=f"jdbc:{name}://host/db")
-    assert "pip install 'the-package'" in str(raised.value)
+    assert "pip install 'kestra-dagster[the-extra]'" in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -295,6 +308,23 @@ def test_a_missing_driver_is_one_clear_message(context, name, monkeypatch):
             "oracle+oracledb://db:1521?service_name=svc",
         ),
         ("oracle", "jdbc:oracle:thin:@db:1521:sid", "oracle+oracledb://db:1521/sid"),
+        (
+            "db2",
+            "jdbc:db2://db:50001/shop:user=a;password=b;",
+            "db2+ibm_db://a:b@db:50001/shop",
+        ),
+        ("hana", "jdbc:sap://db:39015/?databaseName=X", "hana+hdbcli://db:39015/X"),
+        ("dremio", "jdbc:dremio:direct=db:31010;schema=s", "dremio+flight://db:32010/s"),
+        (
+            "druid",
+            "jdbc:avatica:remote:url=http://db:8888/druid/v2/sql/avatica/",
+            "druid://db:8888/druid/v2/sql",
+        ),
+        (
+            "pinot",
+            "jdbc:pinot://db:9000",
+            "pinot://db:8099/query/sql?controller=http%3A%2F%2Fdb%3A9000",
+        ),
         ("trino", "jdbc:trino://db:8080/hive/web", "trino://db:8080/hive/web"),
     ],
 )
@@ -337,10 +367,111 @@ def test_parameters_in_the_way_of_a_driver(style, text, values):
     assert made == (text, values)
 
 
+def test_rows_of_a_file_are_written(context, database):
+    name, url = database
+    made = "create table people (id int, name varchar(50), born date, more varchar(100))"
+    run(context, name, "Query", made, url=url)
+    people = [
+        {"id": n, "name": f"{n}%", "born": "2024-05-01", "more": {"n": [n]}} for n in range(25)
+    ]
+    uri = context.storage.put("\n".join(map(json.dumps, people)).encode(), "rows.ion")
+    batch = jdbc_type(name, "Batch")
+    insert = "insert into people values (?, upper(?), ?, ?) -- why?"
+    if name != "duckdb":  # it tells no number of rows
+        written = context.run(batch, {"url": url, "from": uri, "sql": insert, "chunk": 10})
+        assert written == {"rowCount": 25, "updatedCount": 25}
+    else:
+        assert context.run(batch, {"url": url, "from": uri, "sql": insert})["rowCount"] == 25
+    chosen = {"url": url, "from": [{"name": "x", "id": 99, "more": None}], "table": "people"}
+    context.run(batch, {**chosen, "columns": ["id", "name"]})
+    context.run(batch, {**chosen, "from": [[100, "y", None, None]]})
+    update = {"sql": "update people set name = ? where id = ?", "columns": ["name", "id"]}
+    context.run(batch, {**chosen, **update, "from": '[{"id": 1, "name": "z"}]'})
+    late = [
+        {"id": 101, "name": "ok", "more": None},
+        {"id": 102, "name": "x", "more": None, "no": 1},
+    ]
+    with pytest.raises(TaskFailed):
+        context.run(batch, {"url": url, "from": late, "sql": insert, "chunk": 1})
+    found = run(
+        context,
+        name,
+        "Query",
+        "select id, name, born, more from people where id in (1, 2, 99, 100, 101) order by id",
+        url=url,
+        fetchType="FETCH",
+    )
+    run(context, name, "Query", "drop table people", url=url)
+    rows = found["rows"]
+    assert rows[0] == {"id": 1, "name": "z", "born": "2024-05-01", "more": '{"n": [1]}'}
+    assert [row["name"] for row in rows] == ["z", "2%", "x", "y"]
+    assert context.metric_value("records") == 28
+
+
+def test_what_a_batch_needs(context):
+    batch = jdbc_type("sqlite", "Batch")
+    with pytest.raises(ValueError, match="needs `sql`, an insert with a `\\?` for each column"):
+        context.run(batch, {"from": "[]"})
+    assert context.run(batch, {"from": "[]", "table": "t"})["rowCount"] == 0
+    with pytest.raises(TaskFailed, match="a row has none of the columns `a`") as raised:
+        context.run(batch, {"from": [{"b": 1}], "table": "t", "columns": ["a"]})
+    assert "its columns are `b`" in str(raised.value)
+
+
+@pytest.mark.whole
+def test_copy_in_and_out(context, postgres_url):
+    of = "io.kestra.plugin.jdbc.postgresql."
+    kinds = default_registry()
+    made = "create table copied (id int, name text)"
+    run(context, "postgresql", "Query", made, url=postgres_url)
+    csv = {"url": postgres_url, "format": "CSV", "header": True, "delimiter": ";"}
+    uri = context.storage.put(b"id;name\n1;one\n2;it's -\n", "in.csv")
+    given = {**csv, "table": "copied", "from": uri, "nullString": "-'"}
+    assert context.run(kinds.spec(f"{of}CopyIn"), given) == {"rowCount": 2}
+    asked = {**csv, "sql": "select * from copied order by id; -- all", "forceQuote": ["name"]}
+    got = context.run(kinds.spec(f"{of}CopyOut"), asked)
+    assert context.storage.text(got["uri"]) == 'id;name\n1;"one"\n2;"it\'s -"\n'
+    assert (got["rowCount"], context.metric_value("rows")) == (2, 4)
+    whole = {"url": postgres_url, "table": "copied", "columns": ["name"]}
+    assert context.run(kinds.spec(f"{of}CopyOut"), whole)["rowCount"] == 2
+    broken = context.storage.put(b"id;name\n3;x\nx;y\n", "in.csv")
+    with pytest.raises(TaskFailed, match="postgresql: invalid input syntax for type integer"):
+        context.run(kinds.spec(f"{of}CopyIn"), {**given, "from": broken})
+    count = "select count(*) as n from copied"
+    found = run(context, "postgresql", "Query", count, url=postgres_url, fetchType="FETCH_ONE")
+    assert found["row"] == {"n": 2}
+    run(context, "postgresql", "Query", "drop table copied", url=postgres_url)
+
+
+@pytest.mark.parametrize(
+    ("statement", "parts"),
+    [
+        ("insert into t values (?, f(?))", ("insert into t values ", "(?, f(?))", "")),
+        (
+            "insert into t (a) values (?) on conflict (a) do nothing",
+            ("insert into t (a) values ", "(?)", " on conflict (a) do nothing"),
+        ),
+        ("insert into t values (?), (?)", None),
+        ("insert into t values (?) on conflict (a) do update set b = ?", None),
+        ("insert into t select ? from values", None),
+        ("update t set a = ?", None),
+    ],
+)
+def test_inserts_that_take_many_rows(statement, parts):
+    assert values_list(statement) == parts
+
+
+def test_question_marks_in_the_way_of_a_driver():
+    sql = "select ?, '?', 5 % ? -- ?"
+    assert positional(sql, "qmark") == sql
+    assert positional(sql, "pyformat") == "select %s, '?', 5 %% %s -- ?"
+    assert positional(sql, "named") == "select :1, '?', 5 % :2 -- ?"
+
+
 def test_types_of_every_database_are_known():
     types = default_registry()
     assert set(JDBC) == set(DATABASES)
     for name in JDBC:
-        for kind in ("Query", "Queries"):
+        for kind in ("Query", "Queries", "Batch"):
             assert types.spec(f"io.kestra.plugin.jdbc.{name}.{kind}") is not None
         assert types.polling(f"io.kestra.plugin.jdbc.{name}.Trigger") is not None
