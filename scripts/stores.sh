@@ -26,6 +26,9 @@ lacks() { # program, package: also where only root finds it
     PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 lacks redis-server redis-server
+lacks rabbitmq-server rabbitmq-server
+lacks mosquitto mosquitto
+lacks nats-server nats-server
 lacks sshd openssh-server
 lacks mariadbd mariadb-server
 if [ -z "$missing" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

@@ -98,6 +98,8 @@ def _aliases() -> dict[str, str]:
         table[f"{base}Writer"] = f"io.kestra.plugin.serdes.{family}.IonTo{name}"
     for name in ("ChatCompletion", "Classification", "ImageGeneration", "JSONStructuredExtraction"):
         table[f"io.kestra.plugin.langchain4j.{name}"] = f"io.kestra.plugin.ai.completion.{name}"
+    for name in ("Consume", "Produce", "RealtimeTrigger", "Request", "Trigger"):
+        table[f"io.kestra.plugin.nats.{name}"] = f"io.kestra.plugin.nats.core.{name}"
     for old, new in _REDIS.items():
         table[f"io.kestra.plugin.redis.{old}"] = f"io.kestra.plugin.redis.{new}"
     return table | {
@@ -122,6 +124,7 @@ def _aliases() -> dict[str, str]:
         "io.kestra.plugin.scripts.runner.docker.DockerTaskRunner": (
             "io.kestra.plugin.scripts.runner.docker.Docker"
         ),
+        "io.kestra.plugin.amqp.CreateExchange": "io.kestra.plugin.amqp.DeclareExchange",
         "io.kestra.plugin.kubernetes.PodCreate": "io.kestra.plugin.kubernetes.core.PodCreate",
         "io.kestra.plugin.datagen.Generate": "io.kestra.plugin.datagen.core.Generate",
     }

@@ -143,6 +143,12 @@ _ROWS: Mapping[str, str] = {
         "compress.ArchiveCompress compress.ArchiveDecompress compress.FileCompress "
         "compress.FileDecompress"
     ),
+    "amqp": ("amqp.Consume amqp.CreateQueue amqp.DeclareExchange amqp.Publish amqp.QueueBind"),
+    "mqtt": "mqtt.Publish mqtt.Subscribe",
+    "nats": (
+        "nats.core.Consume nats.core.Produce nats.core.Request nats.kv.CreateBucket "
+        "nats.kv.Delete nats.kv.Get nats.kv.Put"
+    ),
     "gcp": "gcp.auth.OauthAccessToken",
     "gcp_bigquery": "gcp.bigquery.Query",
     "gcp_bigquery_jobs": (

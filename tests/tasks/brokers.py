@@ -1,0 +1,91 @@
+"""Real brokers of messages; each ends with its tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tests.tasks.servers import free_port, unavailable, until_open
+
+
+def _program(*names: str) -> str:
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    found = next(filter(None, (shutil.which(name, path=path) for name in names)), None)
+    return found or unavailable(f"no {names[0]}")
+
+
+@contextlib.contextmanager
+def _running(command: list[str], port: int, env: Mapping[str, str] | None = None) -> Iterator[None]:
+    server = subprocess.Popen(
+        command,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until_open(port, server, 90)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@contextlib.contextmanager
+def rabbitmq(folder: Path) -> Iterator[int]:
+    """Run Debian's RabbitMQ with the user `guest`; give its port."""
+    # What Debian has in the path goes on as another user.
+    program = _program("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
+    port, distribution, names = free_port(), free_port(), free_port()
+    (folder / "plugins").write_text("[].")
+    env = {
+        "HOME": str(folder),
+        "ERL_EPMD_PORT": str(names),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"tests{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+    }
+    try:
+        with _running([program], port, env):
+            yield port
+    finally:
+        # Erlang's server of names goes on by itself.
+        kill = {**os.environ, "ERL_EPMD_RELAXED_COMMAND_CHECK": "true"}
+        subprocess.run(["epmd", "-port", str(names), "-kill"], env=kill, capture_output=True)
+
+
+@contextlib.contextmanager
+def mosquitto(folder: Path) -> Iterator[int]:
+    """Run Debian's Mosquitto, which lets in `me` with the password `pass word`; give its port."""
+    program, port = _program("mosquitto"), free_port()
+    passwords = folder / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "me", "pass word"], check=True)
+    passwords.chmod(0o644)
+    settings = f"listener {port} 127.0.0.1\npassword_file {passwords}\nuser root\n"
+    (folder / "mosquitto.conf").write_text(settings)
+    with _running([program, "-c", str(folder / "mosquitto.conf")], port):
+        yield port
+
+
+@contextlib.contextmanager
+def nats_server(folder: Path) -> Iterator[int]:
+    """Run Debian's NATS with JetStream, which lets in `me` with the password `pass`."""
+    program, port = _program("nats-server"), free_port()
+    login = ["--user", "me", "--pass", "pass"]
+    command = [program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder), *login]
+    with _running(command, port):
+        yield port

@@ -1,0 +1,94 @@
+"""MQTT: Debian's Mosquitto."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.properties import RUN
+from kestra_dagster.tasks.mqtt import MqttPoll, Publish, Subscribe
+from kestra_dagster.tasks.rows import read_rows
+from tests.tasks.brokers import mosquitto
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with mosquitto(tmp_path_factory.mktemp("mosquitto")) as port:
+        yield port
+
+
+@pytest.fixture
+def on(port: int) -> dict[str, Any]:
+    login = {"username": "me", "password": "pass word"}
+    return {"server": f"tcp://127.0.0.1:{port}", "clientId": "sender", **login}
+
+
+def payloads(context, outputs) -> list[Any]:
+    return [row["payload"] for row in read_rows(outputs["uri"], context)]
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("version", ["V3", "V5"])
+def test_publish_and_subscribe(context, on, version) -> None:
+    kept = {**on, "version": version, "topic": f"a/{version}", "retain": True}
+    assert context.run(Publish, {**kept, "from": {"n": 1}}) == {"messagesCount": 1}
+    asked = {**on, "version": version, "clientId": "hearer", "maxRecords": 1}
+    heard = context.run(Subscribe, {**asked, "topic": f"a/{version}"})
+    assert heard["messagesCount"] == 1
+    (row,) = read_rows(heard["uri"], context)
+    told = (row["topic"], row["qos"], row["payload"], row["retain"])
+    assert told == (f"a/{version}", 1, {"n": 1}, True)
+
+
+@pytest.mark.whole
+def test_several_topics_for_a_while(context, on) -> None:
+    uri = context.storage.put(b'"{{ no template }}"\n"two"\n', "rows.ion")
+    ended: list[Any] = []
+    topics = {"topic": ["b/one", "b/two/#"], "maxDuration": "PT2S", "serdeType": "STRING"}
+    asked = {**on, "clientId": "hearer", **topics}
+    thread = threading.Thread(target=lambda: ended.append(context.run(Subscribe, asked)))
+    thread.start()
+    first = {**on, "topic": "b/one", "from": uri, "serdeType": "STRING", "retain": True}
+    context.run(Publish, first)
+    context.run(Publish, {**on, "topic": "b/two/x", "from": ["three"], "retain": True})
+    thread.join()
+    # What is retained is the last of each topic; the first may have come in time.
+    assert {"two", '"three"'} <= {*payloads(context, ended[0])}
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("version", ["V3", "V5"])
+def test_the_trigger_misses_nothing_between_looks(context, on, version) -> None:
+    topic = f"c/{version}"
+    watch = {**on, "clientId": f"watch-{version}", "version": version, "topic": topic}
+    poll = MqttPoll.model_validate(watch, context=RUN)
+    assert poll.poll(context, {}).outputs is None
+    context.run(Publish, {**on, "topic": topic, "from": [1, 2]})
+    lost = poll.poll(context, {})
+    assert lost.outputs is not None
+    lost.abandon()
+    found = poll.poll(context, {})
+    assert found.outputs is not None
+    assert payloads(context, found.outputs) == [1, 2]
+    found.finish()
+    assert poll.poll(context, {}).outputs is None
+
+
+@pytest.mark.whole
+def test_a_wrong_password_is_told(context, on) -> None:
+    with pytest.raises(TaskFailed, match="refused the connection: Not authorized") as caught:
+        context.run(Publish, {**on, "password": "hidden", "topic": "a", "from": "1"})
+    assert "hidden" not in str(caught.value)
+
+
+def test_no_broker(context) -> None:
+    on = {"clientId": "x", "topic": "a", "from": "1"}
+    with pytest.raises(TaskFailed, match=r"no MQTT broker answers at `127\.0\.0\.1:9`"):
+        context.run(Publish, {**on, "server": "tcp://127.0.0.1:9"})
+    for server in ("http://x", "tcp://x:port", "x:1883"):
+        with pytest.raises(TaskMisconfigured, match="is not the address of an MQTT broker"):
+            context.run(Publish, {**on, "server": server})
