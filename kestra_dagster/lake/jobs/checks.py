@@ -21,8 +21,12 @@ REFERENCES: dict[str, dict[str, str]] = {
 }
 """Which column of a fact refers to which table; null refers to nothing."""
 
-TOTALS = ("fct_order_lines", "fct_orders", "daily_sales")
-"""Tables whose sums of money must agree."""
+TOTALS = {"fct_order_lines": "amount", "fct_orders": "amount", "daily_sales": "revenue"}
+"""Columns of money whose sums must agree."""
+
+
+NEWEST = {"fct_orders": "order_date", "fct_web_events": "event_date"}
+"""Dates of which the newest must be the partition's day."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +68,7 @@ def checks_of(layer: str, table: str) -> list[str]:
         names.append("references")
     if table in TOTALS:
         names.append("totals")
-    if table in ("fct_orders", "fct_web_events"):
+    if table in NEWEST:
         names.append("fresh")
     return names
 

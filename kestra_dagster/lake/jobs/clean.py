@@ -1,4 +1,4 @@
-"""Rules for raw rows: conform types, find what is broken, keep the last of repeated records."""
+"""Rules for raw rows: conform types, find what is broken."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import dataclasses
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from kestra_dagster.lake.jobs.catalog import RAW
+REPEATED = "repeated"
+"""The reason of a record that another one of its key came after; it is not rejected."""
 
 Rule = tuple[str, str]
 """A reason, and the SQL condition under which a conformed row is rejected for it."""
@@ -137,10 +138,20 @@ CLEANING: dict[str, Cleaning] = {
 }
 
 
+def positioned(raw: DataFrame) -> DataFrame:
+    """Add where each row stands, in columns that begin with `_` as all that is not the row's."""
+    return raw.selectExpr("*", "_metadata.file_name as _file", "_metadata.row_index as _row")
+
+
 def conformed(raw: DataFrame, table: str) -> DataFrame:
-    """Return all raw rows with conformed columns, `reason` (null if none), `received_at`, `raw`."""
+    """Return all `positioned` rows with conformed columns, and what decides on them.
+
+    Further columns: `reason` (null if it breaks no rule), `received_at`, `raw`, `_file`, `_row`.
+    Nothing is left out here: Spark would move a filter before the columns that it needs, and work
+    them out twice.
+    """
     cleaning = CLEANING[table]
-    columns = ", ".join(raw.columns)
+    columns = ", ".join(name for name in raw.columns if not name.startswith("_"))
     missing = {
         name: F.expr(sql) for name, sql in cleaning.defaults.items() if name not in raw.columns
     }
@@ -149,36 +160,22 @@ def conformed(raw: DataFrame, table: str) -> DataFrame:
         *[f"{sql} as {name}" for name, sql in cleaning.columns.items()],
         "received_at",
         f"struct({columns}) as raw",
+        "_file",
+        "_row",
     ).selectExpr("*", f"{first_reason(cleaning.rules)} as reason")
 
 
-def rejected(frame: DataFrame, table: str, record: str = "raw") -> DataFrame:
-    """Return the rows of `frame` that have a reason, as the quarantine keeps them."""
-    return frame.where("reason is not null").selectExpr(
-        f"'{table}' as source", "reason", f"to_json({record}) as record"
-    )
+def rejected(checked: DataFrame, table: str) -> DataFrame:
+    """Return rows with a reason against them as the quarantine keeps them.
 
-
-def repeated_keys(raw: DataFrame, table: str) -> DataFrame:
-    """Return the keys that several raw records have; reads nothing but the key."""
-    return raw.groupBy(*RAW[table].key).count().where("count > 1").drop("count")
-
-
-def ranked(valid: DataFrame, repeated: DataFrame, table: str) -> DataFrame:
-    """Return the records with repeated keys, as `nth` of their key from the one that came last."""
-    key = list(RAW[table].key)
-    others = ", ".join(name for name in CLEANING[table].columns if name not in key)
-    order = f"row_number() over (partition by {', '.join(key)} order by received_at desc, {others})"
-    return valid.join(repeated, key, "left_semi").selectExpr("*", f"{order} as nth")
-
-
-def latest(valid: DataFrame, repeated: DataFrame, records: DataFrame, table: str) -> DataFrame:
-    """Return one record of each key, the one that arrived last, given those `ranked`.
-
-    Few keys are repeated: only their records are sorted, the others are not even shuffled.
+    What broke a rule is kept as it came; what refers to nothing, conformed.
     """
-    once = valid.join(repeated, list(RAW[table].key), "left_anti")
-    return once.unionByName(records.where("nth = 1").drop("nth"))
+    columns = ", ".join(CLEANING[table].columns)
+    return checked.where(f"reason <> '{REPEATED}'").selectExpr(
+        f"'{table}' as source",
+        "reason",
+        f"if(broken is null, to_json(struct({columns})), to_json(raw)) as record",
+    )
 
 
 def first_reason(rules: tuple[Rule, ...]) -> str:

@@ -29,7 +29,7 @@ def generate(lake: Lake, day: Day, version: str) -> Manifest:
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(write, reversed(list(MAKERS))))
     with watch.measure("describe"):
-        described = lake.describe("raw", RAW, day.day, version)
+        described, _ = lake.describe("raw", RAW, day.day, version)
     return {
         "layer": "raw",
         "day": day.day,

@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
-from kestra_dagster.lake.jobs import clean, star
+from kestra_dagster.lake.jobs import accounts, clean, repeats, star
 from kestra_dagster.lake.jobs.catalog import FACT_OF, PROCESSED, RAW
-from kestra_dagster.lake.jobs.checks import REFERENCES, Manifest
+from kestra_dagster.lake.jobs.checks import NEWEST, Manifest
 from kestra_dagster.lake.jobs.layout import table_prefix
 from kestra_dagster.lake.jobs.partitions import (
     Lake,
@@ -30,6 +31,11 @@ from kestra_dagster.lake.jobs.partitions import (
 ADAPTIVE_FROM = 2_000_000
 """Raw rows of a day from which Spark's adaptive execution pays."""
 
+LOOKED_UP_ROWS = 4_000_000
+"""Rows of a table up to which it is copied to each executor; some 100 MB of memory in each."""
+
+Result = TypeVar("Result")
+
 
 class Processing:
     """One day on its way: writes tables, and remembers what was left out of them."""
@@ -39,85 +45,76 @@ class Processing:
         self._day = day
         self._version = version
         self._watch = Stopwatch()
-        self._raw = lake.published("raw", day)
-        self._rejected: list[DataFrame] = []
-        self._kept: list[DataFrame] = []
-        self._ranked: dict[str, DataFrame] = {}
+        self._published = lake.published("raw", day)
+        self._raw = {name: self._raw_table(name) for name in RAW}
 
     def run(self) -> Manifest:
         """Write all tables of the day; return the manifest."""
         rows = self._raw_rows()
-        try:
-            with settings(self._lake.spark, small_day(rows) if rows < ADAPTIVE_FROM else {}):
-                self._write_tables()
+        with settings(self._lake.spark, small_day(rows) if rows < ADAPTIVE_FROM else {}):
+            last = repeats.last_records(self._raw, rows).persist()
+            try:
+                with self._watch.measure("repeated"):
+                    self._repeated = repeats.count_lost(last)
+                self._write_tables({name: self._rows(name, last) for name in RAW})
                 return self._manifest()
+            finally:
+                last.unpersist()
+
+    def _write_tables(self, rows: Mapping[str, DataFrame]) -> None:
+        checked = {name: star.referring_nowhere(rows[name]) for name in ("customers", "products")}
+        customers, products = together(
+            lambda: self._write(_accepted(checked["customers"]), "dim_customer"),
+            lambda: self._write(_accepted(checked["products"]), "dim_product"),
+        )
+        customers = self._looked_up(customers, "customers")
+        products = self._looked_up(products, "products")
+        checked["orders"] = star.referring_orders(rows["orders"], customers, self._day)
+        kept = star.kept(_accepted(checked["orders"])).persist()
+        orders = self._looked_up(kept, "orders")
+        checked["order_lines"] = star.referring_lines(rows["order_lines"], orders, products)
+        checked["payments"] = star.referring_payments(rows["payments"], orders)
+        checked["web_events"] = star.referring_events(
+            rows["web_events"], customers, products, self._day
+        )
+
+        def sales() -> None:
+            lines, payments = together(
+                lambda: self._write(_accepted(checked["order_lines"]), "fct_order_lines"),
+                lambda: self._write(_accepted(checked["payments"]), "fct_payments"),
+            )
+            together(
+                lambda: self._write(star.with_totals(kept, lines, payments), "fct_orders"),
+                lambda: self._write(star.daily_sales(lines, orders, products), "daily_sales"),
+            )
+
+        def traffic() -> None:
+            events = self._write(_accepted(checked["web_events"]), "fct_web_events")
+            self._write(star.daily_traffic(events), "daily_traffic")
+
+        rejected = [clean.rejected(frame, name) for name, frame in checked.items()]
+        try:
+            together(
+                sales,
+                traffic,
+                lambda: self._write(
+                    functools.reduce(DataFrame.unionByName, rejected), "quarantine"
+                ),
+            )
         finally:
-            for frame in self._kept:
-                frame.unpersist()
+            kept.unpersist()
 
-    def _write_tables(self) -> None:
-        customers, products = _together(
-            lambda: self._write(self._cleaned("customers"), "dim_customer"),
-            lambda: self._write(self._cleaned("products"), "dim_product"),
-        )
-        orders = self._accepted(
-            "orders", star.referring_orders(self._cleaned("orders"), customers, self._day)
-        )
-        lines, payments, events = _together(
-            lambda: self._write(
-                self._accepted(
-                    "order_lines",
-                    star.referring_lines(self._cleaned("order_lines"), orders, products),
-                ),
-                "fct_order_lines",
-            ),
-            lambda: self._write(
-                self._accepted(
-                    "payments", star.referring_payments(self._cleaned("payments"), orders)
-                ),
-                "fct_payments",
-            ),
-            lambda: self._write(
-                self._accepted(
-                    "web_events",
-                    star.referring_events(
-                        self._cleaned("web_events"), customers, products, self._day
-                    ),
-                ),
-                "fct_web_events",
-            ),
-        )
-        _together(
-            lambda: self._write(star.with_totals(orders, lines, payments), "fct_orders"),
-            lambda: self._write(star.daily_sales(lines, orders, products), "daily_sales"),
-            lambda: self._write(star.daily_traffic(events), "daily_traffic"),
-            lambda: self._write(
-                functools.reduce(DataFrame.unionByName, self._rejected), "quarantine"
-            ),
-        )
+    def _raw_table(self, name: str) -> DataFrame:
+        table = self._published["tables"][name]
+        return clean.positioned(self._lake.read(table["path"], table["columns"]))
 
-    def _cleaned(self, table: str) -> DataFrame:
-        """Return the valid records of a raw table, one for each key."""
-        raw = self._lake.read(self._raw["tables"][table]["path"])
-        rows = clean.conformed(raw, table)
-        self._rejected.append(clean.rejected(rows, table))
-        valid = rows.where("reason is null").drop("reason", "raw")
-        repeated = self._keep(clean.repeated_keys(raw, table))
-        repeated.count()  # once its size is known, joins with it need no shuffle
-        records = self._ranked[table] = self._keep(clean.ranked(valid, repeated, table))
-        return clean.latest(valid, repeated, records, table).drop("received_at")
+    def _rows(self, name: str, last: DataFrame) -> DataFrame:
+        """Return all rows of a raw table, conformed, with what is to be said against each."""
+        return repeats.with_last(clean.conformed(self._raw[name], name), last, name)
 
-    def _accepted(self, table: str, referring: DataFrame) -> DataFrame:
-        """Return the rows whose references hold; the others go to the quarantine."""
-        # Orders are joined three times; the others are made anew faster than they are kept.
-        frame = self._keep(referring) if table == "orders" else referring
-        columns = ", ".join(clean.CLEANING[table].columns)
-        self._rejected.append(clean.rejected(frame, table, f"struct({columns})"))
-        return frame.where("reason is null").drop("reason")
-
-    def _keep(self, frame: DataFrame) -> DataFrame:
-        self._kept.append(frame.persist())
-        return frame
+    def _looked_up(self, frame: DataFrame, source: str) -> DataFrame:
+        """Return a table as it is joined: as a copy for each executor where it is not too long."""
+        return F.broadcast(frame) if self._raw_rows(source) <= LOOKED_UP_ROWS else frame
 
     def _write(self, frame: DataFrame, table: str) -> DataFrame:
         """Write a table and return it as read back from its files."""
@@ -133,75 +130,41 @@ class Processing:
         return self._read(table)
 
     def _raw_rows(self, *tables: str) -> int:
-        return sum(self._raw["tables"][name]["rows"] for name in tables or RAW)
+        return sum(self._published["tables"][name]["rows"] for name in tables or RAW)
 
     def _manifest(self) -> Manifest:
         with self._watch.measure("describe"):
-            tables = self._lake.describe(
-                "processed", PROCESSED, self._day, self._version, FACT_OF.values()
+            tables, newest = self._lake.describe(
+                "processed", PROCESSED, self._day, self._version, NEWEST
             )
-            rejected: dict[str, dict[str, int]] = {name: {} for name in RAW}
-            for row in self._read("quarantine").groupBy("source", "reason").count().collect():
-                rejected[row["source"]][row["reason"]] = row["count"]
-            manifest = {
-                "layer": "processed",
-                "day": self._day,
-                "version": self._version,
-                "tables": tables,
-                "raw_version": self._raw["version"],
-                "raw_rows": {name: table["rows"] for name, table in self._raw["tables"].items()},
-                "rejected": rejected,
-                **self._measured(),
-            }
-        return {**manifest, "seconds": self._watch.seconds}
-
-    def _measured(self) -> dict[str, dict[str, Any]]:
-        """Return figures over several tables, read from the files that were written.
-
-        One query for all: at small sizes a query is what costs.
-        """
-        for name, frame in self._ranked.items():
-            frame.createOrReplaceTempView(f"ranked_{name}")
-        queries = [
-            ("duplicates", name, f"select count(*) from ranked_{name} where nth > 1")
-            for name in self._ranked
-        ]
-        queries += [
-            (
-                "orphans",
-                f"{fact}.{column}",
-                f"select count(*) from written_{fact} left anti join written_{target}"
-                f" using ({column}) where {column} is not null",
+            written = {name: self._read(name) for name in PROCESSED}
+            facts = {name: written[name] for name in FACT_OF.values()}
+            repeated, figures = together(
+                lambda: repeats.count_repeated(facts, PROCESSED), lambda: accounts.figures(written)
             )
-            for fact, columns in REFERENCES.items()
-            for column, target in columns.items()
-        ]
-        queries += [
-            ("totals", name, f"select coalesce(sum({column}), 0.00) from written_{name}")
-            for name, column in (
-                ("fct_order_lines", "amount"),
-                ("fct_orders", "amount"),
-                ("daily_sales", "revenue"),
-            )
-        ]
-        queries += [
-            ("newest", "fct_orders", "select max(order_date) from written_fct_orders"),
-            ("newest", "fct_web_events", "select max(event_date) from written_fct_web_events"),
-        ]
-        figures: dict[str, dict[str, Any]] = {}
-        union = " union all ".join(
-            f"select '{kind}' as kind, '{name}' as name, cast(({query}) as string) as figure"
-            for kind, name, query in queries
-        )
-        for row in self._lake.spark.sql(union).collect():
-            figure = (
-                int(row["figure"]) if row["kind"] in ("duplicates", "orphans") else row["figure"]
-            )
-            figures.setdefault(row["kind"], {})[row["name"]] = figure
-        return figures
+            for name, number in repeated.items():
+                tables[name]["distinct_keys"] = tables[name]["rows"] - number
+        raw = self._published
+        return {
+            "layer": "processed",
+            "day": self._day,
+            "version": self._version,
+            "tables": tables,
+            "raw_version": raw["version"],
+            "raw_rows": {name: table["rows"] for name, table in raw["tables"].items()},
+            "duplicates": {name: self._repeated.get(name, 0) for name in RAW},
+            "newest": newest,
+            **figures,
+            "seconds": self._watch.seconds,
+        }
 
     def _read(self, table: str) -> DataFrame:
-        return self._lake.read(table_prefix("processed", table, self._day, self._version))
+        prefix = table_prefix("processed", table, self._day, self._version)
+        return self._lake.read(prefix, PROCESSED[table].columns)
+
+
+def _accepted(checked: DataFrame) -> DataFrame:
+    return checked.where("reason is null")
 
 
 def small_day(rows: int) -> dict[str, str]:
@@ -225,7 +188,7 @@ def settings(spark: SparkSession, values: dict[str, str]) -> Iterator[None]:
             spark.conf.set(name, value)
 
 
-def _together(*works: Callable[[], DataFrame]) -> list[DataFrame]:
+def together(*works: Callable[[], Result]) -> list[Result]:
     """Run works at once: the planning of one fills the pauses of another."""
     with ThreadPoolExecutor(len(works)) as pool:
         return [future.result() for future in [pool.submit(work) for work in works]]

@@ -9,14 +9,18 @@ import json
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from kestra_dagster.lake.jobs import layout
+from kestra_dagster.lake.jobs import footers, layout
 from kestra_dagster.lake.jobs.catalog import Table
 from kestra_dagster.lake.jobs.checks import Manifest, judge
+
+Columns = Sequence[Sequence[str]]
+"""Each with its name, its Spark type, and whatever else."""
 
 ROWS_PER_FILE = 500_000
 """Some 15 MB of zstd; fewer files would leave cores of a cluster idle."""
@@ -74,8 +78,12 @@ class Lake:
         prefix = layout.table_prefix(layer, table, day, version)
         frame.write.mode("overwrite").parquet(f"{self.root}/{prefix}")
 
-    def read(self, prefix: str) -> DataFrame:
-        return self.spark.read.parquet(f"{self.root}/{prefix}")
+    def read(self, prefix: str, columns: Columns = ()) -> DataFrame:
+        """Read files; where their columns are known, no job has to look for them."""
+        reader = self.spark.read
+        if columns:
+            reader = reader.schema(", ".join(f"`{name}` {kind}" for name, kind, *_ in columns))
+        return reader.parquet(f"{self.root}/{prefix}")
 
     def describe(
         self,
@@ -83,52 +91,40 @@ class Lake:
         tables: Mapping[str, Table],
         day: str,
         version: str,
-        unique: Collection[str] = (),
-    ) -> dict[str, dict[str, Any]]:
-        """Return what was written of each table, measured on the files: for checks and manifest.
+        dates: Mapping[str, str] = MappingProxyType({}),
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, str | None]]:
+        """Return what was written of each table, measured on the files, and its newest date.
 
-        Of the tables in `unique` distinct keys are counted too, which costs a shuffle.
+        `dates` names the column with the date, by table.
         """
-        prefixes = {name: layout.table_prefix(layer, name, day, version) for name in tables}
-        frames = {name: self.read(prefix) for name, prefix in prefixes.items()}
-        measured = self._measured(tables, frames, unique)
-        described = {}
-        for name, frame in frames.items():
-            files = self._files(prefixes[name])
+        described, newest = {}, {}
+        for name, table in tables.items():
+            prefix = layout.table_prefix(layer, name, day, version)
+            files = self._files(prefix)
+            paths = [self._path(prefix + item["name"]) for item in files]
+            date = [dates[name]] if name in dates else []
+            footer = footers.read(self._jvm, self._configuration, paths, date)
             described[name] = {
-                "path": prefixes[name],
-                **measured[name],
+                "path": prefix,
+                "rows": footer.rows,
+                "null_keys": self._null_keys(table, footer, prefix),
                 "bytes": sum(item["bytes"] for item in files),
                 "files": files,
-                "columns": [[column, kind] for column, kind in frame.dtypes],
+                "columns": [list(column) for column in footer.columns],
             }
-        return described
+            if date:
+                newest[name] = footer.newest[date[0]]
+        return described, newest
 
-    def _measured(
-        self,
-        tables: Mapping[str, Table],
-        frames: Mapping[str, DataFrame],
-        unique: Collection[str],
-    ) -> dict[str, dict[str, Any]]:
-        """Count rows and keys of all tables in one query: at small sizes a query is what costs."""
-        queries = []
-        for name, table in tables.items():
-            frames[name].createOrReplaceTempView(f"written_{name}")
-            key = ", ".join(table.key)
-            nulls = " or ".join(f"{column} is null" for column in table.key) or "false"
-            distinct = f"count(distinct {key})" if name in unique else "cast(null as bigint)"
-            queries.append(
-                f"select '{name}' as name, count(*) as row_count, count_if({nulls}) as null_keys,"
-                f" {distinct} as distinct_keys from written_{name}"
-            )
-        return {
-            row["name"]: {
-                "rows": row["row_count"],
-                "null_keys": row["null_keys"],
-                "distinct_keys": row["distinct_keys"],
-            }
-            for row in self.spark.sql(" union all ".join(queries)).collect()
-        }
+    def _null_keys(self, table: Table, footer: footers.Footer, prefix: str) -> int:
+        """Count rows that lack their key, or a part of it."""
+        nulls = [footer.nulls.get(column, footer.rows) for column in table.key]
+        known = [number for number in nulls if number]
+        if None not in nulls and len(known) <= 1:
+            return sum(known)
+        # Several parts are missing, and a row may lack more than one.
+        condition = " or ".join(f"{column} is null" for column in table.key)
+        return self.read(prefix).where(condition).count()
 
     def finish(self, manifest: Manifest, publish: bool, tolerance: float) -> None:
         """Write the manifest of a complete attempt; publish it if wanted and its checks pass."""

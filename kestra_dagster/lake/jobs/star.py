@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from kestra_dagster.lake.jobs.catalog import PROCESSED
+from kestra_dagster.lake.jobs.clean import REPEATED
 
 
 def shaped(frame: DataFrame, table: str) -> DataFrame:
@@ -13,15 +15,30 @@ def shaped(frame: DataFrame, table: str) -> DataFrame:
     return frame.selectExpr(*[f"cast({name} as {kind}) as {name}" for name, kind, _ in columns])
 
 
+def reason(*others: str) -> str:
+    """Return SQL for the first reason against a row: its own, a later record, a reference.
+
+    `others` are cases for references, such as `when has_order is null then '...'`.
+    """
+    own = f"when reason is not null then reason when lost then '{REPEATED}'"
+    return f"case {own} {' '.join(others)} end as reason"
+
+
 def referring_orders(orders: DataFrame, customers: DataFrame, day: str) -> DataFrame:
     """Return orders with their customer's country and a reason where there is no such customer."""
     known = customers.selectExpr("customer_id", "country")
     return orders.join(known, "customer_id", "left").selectExpr(
-        "*",
+        *_without_reason(orders),
+        "country",
         "to_date(ordered_at) as order_date",
         f"to_date(ordered_at) < date'{day}' as is_late",
-        "if(country is null, 'unknown_customer', null) as reason",
+        reason("when country is null then 'unknown_customer'"),
     )
+
+
+def kept(orders: DataFrame) -> DataFrame:
+    """Return of accepted orders what other tables need of them, and theirs."""
+    return orders.drop("received_at", "raw", "_file", "_row", "lost", "broken", "reason")
 
 
 def referring_lines(lines: DataFrame, orders: DataFrame, products: DataFrame) -> DataFrame:
@@ -30,10 +47,14 @@ def referring_lines(lines: DataFrame, orders: DataFrame, products: DataFrame) ->
     known = products.selectExpr("product_id", "true as has_product")
     joined = lines.join(known, "product_id", "left").join(accepted, "order_id", "left")
     return joined.selectExpr(
-        "*",
+        *_without_reason(lines),
+        "customer_id",
+        "order_date",
         "cast(quantity * unit_price as decimal(14,2)) as amount",
-        "case when has_product is null then 'unknown_product'"
-        " when has_order is null then 'order_not_accepted' end as reason",
+        reason(
+            "when has_product is null then 'unknown_product'",
+            "when has_order is null then 'order_not_accepted'",
+        ),
     )
 
 
@@ -41,7 +62,8 @@ def referring_payments(payments: DataFrame, orders: DataFrame) -> DataFrame:
     """Return payments with a reason where their order was not accepted."""
     accepted = orders.selectExpr("order_id", "true as has_order")
     return payments.join(accepted, "order_id", "left").selectExpr(
-        "*", "if(has_order is null, 'order_not_accepted', null) as reason"
+        *_without_reason(payments),
+        reason("when has_order is null then 'order_not_accepted'"),
     )
 
 
@@ -53,13 +75,24 @@ def referring_events(
     known_products = products.selectExpr("product_id", "true as has_product")
     joined = events.join(known_customers, "customer_id", "left")
     return joined.join(known_products, "product_id", "left").selectExpr(
-        "*",
+        *_without_reason(events),
         "to_date(event_at) as event_date",
         f"to_date(event_at) < date'{day}' as is_late",
-        "case when customer_id is not null and has_customer is null then 'unknown_customer'"
-        " when product_id is not null and has_product is null then 'unknown_product'"
-        " end as reason",
+        reason(
+            "when customer_id is not null and has_customer is null then 'unknown_customer'",
+            "when product_id is not null and has_product is null then 'unknown_product'",
+        ),
     )
+
+
+def referring_nowhere(rows: DataFrame) -> DataFrame:
+    """Return rows of a table without references as the others: with the reason against each."""
+    return rows.selectExpr(*_without_reason(rows), reason())
+
+
+def _without_reason(frame: DataFrame) -> list[str]:
+    """Return the columns but the reason, and why the row itself is broken as `broken`."""
+    return [name for name in frame.columns if name != "reason"] + ["reason as broken"]
 
 
 def with_totals(orders: DataFrame, lines: DataFrame, payments: DataFrame) -> DataFrame:
@@ -68,9 +101,10 @@ def with_totals(orders: DataFrame, lines: DataFrame, payments: DataFrame) -> Dat
     paid = payments.where("status = 'paid'").groupBy("order_id").agg({"amount": "sum"})
     sold = sold.selectExpr("order_id", "`sum(amount)` as sold", "`count(line_number)` as number")
     paid = paid.selectExpr("order_id", "`sum(amount)` as paid")
+    # All three are spread by order anyway; hashing them spares three sorts.
     return (
-        orders.join(sold, "order_id", "left")
-        .join(paid, "order_id", "left")
+        orders.join(sold.hint("shuffle_hash"), "order_id", "left")
+        .join(paid.hint("shuffle_hash"), "order_id", "left")
         .selectExpr(
             "*",
             "coalesce(number, 0) as lines",
@@ -85,17 +119,16 @@ def daily_sales(lines: DataFrame, orders: DataFrame, products: DataFrame) -> Dat
     joined = lines.join(orders.select("order_id", "country", "currency"), "order_id").join(
         products.select("product_id", "category"), "product_id"
     )
-    joined.createOrReplaceTempView("sold_lines")
-    return joined.sparkSession.sql(
-        "select order_date, country, category, currency, count(*) as lines,"
-        " sum(quantity) as units, sum(amount) as revenue from sold_lines group by all"
+    return joined.groupBy("order_date", "country", "category", "currency").agg(
+        F.expr("count(*) as lines"),
+        F.expr("sum(quantity) as units"),
+        F.expr("sum(amount) as revenue"),
     )
 
 
 def daily_traffic(events: DataFrame) -> DataFrame:
     """Return events by day, hour, device and kind."""
-    events.createOrReplaceTempView("accepted_events")
-    return events.sparkSession.sql(
-        "select event_date, hour(event_at) as hour, device, event_type, count(*) as events,"
-        " count(customer_id) as customers from accepted_events group by all"
+    hour = F.expr("hour(event_at) as hour")
+    return events.groupBy("event_date", hour, "device", "event_type").agg(
+        F.expr("count(*) as events"), F.expr("count(customer_id) as customers")
     )
