@@ -142,6 +142,7 @@ _MOVED = (
     (f"{_NOTIFICATIONS}google.", "io.kestra.plugin.googleworkspace.chat."),
     (f"{_NOTIFICATIONS}whatsapp.", "io.kestra.plugin.meta.whatsapp."),
     ("io.kestra.plugin.whatsapp.", "io.kestra.plugin.meta.whatsapp."),
+    ("io.kestra.plugin.gcp.gsheets.", "io.kestra.plugin.googleworkspace.sheets."),
     (_NOTIFICATIONS, "io.kestra.plugin."),
 )
 _OLD_SLACK = "io.kestra.plugin.slack.Slack"

@@ -127,6 +127,81 @@ _ROWS: Mapping[str, str] = {
         "pagerduty.PagerDutyExecution sentry.SentryAlert sentry.SentryExecution "
         "zenduty.ZendutyAlert=AlertWebhook zenduty.ZendutyExecution squadcast.SquadcastExecution"
     ),
+    "airbyte": (
+        "airbyte.connections.Sync airbyte.connections.CheckStatus "
+        "airbyte.cloud.jobs.Sync=CloudSync airbyte.cloud.jobs.Reset=CloudReset"
+    ),
+    "syncs": (
+        "dbt.cloud.TriggerRun dbt.cloud.CheckStatus fivetran.connectors.Sync=FivetranSync "
+        "hightouch.Sync=HightouchSync"
+    ),
+    "airtable": (
+        "airtable.records.Create=CreateRecords airtable.records.Delete=DeleteRecord "
+        "airtable.records.Get=GetRecord airtable.records.List=ListRecords "
+        "airtable.records.Update=UpdateRecord"
+    ),
+    "apify": (
+        "apify.actor.Run=RunActor apify.dataset.Get=GetDataSet apify.dataset.Save=SaveDataSet"
+    ),
+    "commerce": "shopify.orders.List=ShopifyOrders stripe.balance.Retrieve=StripeBalance",
+    "github": (
+        "github.actions.RunWorkflow github.workflows.Dispatch=RunWorkflow "
+        "github.workflows.RunWorkflow github.issues.Comment github.issues.Create=CreateIssue "
+        "github.pulls.Create=CreatePull"
+    ),
+    "github:search_type": (
+        "github.code.Search github.commits.Search github.issues.Search github.pulls.Search "
+        "github.repositories.Search github.topics.Search github.users.Search"
+    ),
+    "hubspot": (
+        "hubspot.companies.Create=CreateCompany hubspot.companies.Update=UpdateCompany "
+        "hubspot.contacts.Create=CreateContact hubspot.contacts.Update=UpdateContact "
+        "hubspot.deals.Create=CreateDeal hubspot.deals.Update=UpdateDeal "
+        "hubspot.tickets.Create=CreateTicket"
+    ),
+    "hubspot:hubspot_type": (
+        "hubspot.companies.Delete hubspot.companies.Get hubspot.companies.Search "
+        "hubspot.contacts.Delete hubspot.contacts.Get hubspot.contacts.Search "
+        "hubspot.deals.Delete hubspot.deals.Get hubspot.deals.Search"
+    ),
+    "jsonata": "transform.jsonata.TransformItems transform.jsonata.TransformValue",
+    "notion": (
+        "notion.page.Archive=ArchivePage notion.page.Create=CreatePage "
+        "notion.page.Read=ReadPage notion.page.Update=UpdatePage"
+    ),
+    "slack_app": (
+        "slack.app.chats.Delete slack.app.chats.Post slack.app.chats.PostEphemeral "
+        "slack.app.chats.Update slack.app.conversations.Archive slack.app.conversations.Create "
+        "slack.app.conversations.History slack.app.conversations.Info=ChannelInfo "
+        "slack.app.conversations.Invite slack.app.conversations.Join "
+        "slack.app.conversations.Kick slack.app.conversations.Leave "
+        "slack.app.conversations.List=ListChannels slack.app.conversations.Members "
+        "slack.app.conversations.Rename slack.app.conversations.SetPurpose "
+        "slack.app.conversations.SetTopic slack.app.conversations.Unarchive "
+        "slack.app.files.Upload slack.app.reactions.Add slack.app.reactions.Remove "
+        "slack.app.users.Info=UserInfo slack.app.users.List=ListUsers "
+        "slack.app.users.LookupByEmail"
+    ),
+    "tickets": (
+        "gitlab.MergeRequest=GitLabMergeRequest gitlab.issues.Create=GitLabIssue "
+        "gitlab.issues.Search=GitLabIssues gitlab.mergerequests.Create=GitLabMergeRequest "
+        "jira.issues.Create=JiraIssue jira.issues.CreateComment=JiraComment "
+        "jira.issues.UpdateFields=JiraFields linear.issues.Create=LinearIssue "
+        "servicenow.Get=ServiceNowGet servicenow.Post=ServiceNowPost "
+        "zendesk.tickets.Create=ZendeskTicket"
+    ),
+    "workspace": (
+        "googleworkspace.calendar.DeleteEvent googleworkspace.calendar.GetEvent "
+        "googleworkspace.calendar.InsertEvent"
+    ),
+    "workspace_drive": (
+        "googleworkspace.drive.Create googleworkspace.drive.Delete "
+        "googleworkspace.drive.Download googleworkspace.drive.Upload"
+    ),
+    "workspace_sheets": (
+        "googleworkspace.sheets.CreateSpreadsheet googleworkspace.sheets.DeleteSpreadsheet "
+        "googleworkspace.sheets.Load googleworkspace.sheets.Read googleworkspace.sheets.ReadRange"
+    ),
     "mail": (
         "email.MailSend email.MailExecution sendgrid.SendGridMailSend "
         "sendgrid.SendGridMailExecution twilio.sendgrid.SendGridMailSend "

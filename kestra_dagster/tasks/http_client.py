@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 _SECRET_HEADERS = frozenset(
-    ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key")
+    (
+        *("authorization", "proxy-authorization", "cookie", "set-cookie", "api-key", "x-api-key"),
+        *("private-token", "x-goog-api-key", "x-rapidapi-key", "x-shopify-access-token"),
+    )
 )
 
 
