@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from kestra_dagster.flow.input_values import text_value
+from kestra_dagster.flow.input_values import InputRejected, text_value
 from kestra_dagster.flow.inputs import Input
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.properties import has_template
@@ -110,18 +110,25 @@ def to_config(flow: Flow, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return run config for inputs by id (dots or nested); secrets only say that they are held.
 
     Values keep the form they were given in where config takes it, and are read as the input's type
-    where not (`"3"` for an INT). An id no input has is dropped, as in Kestra.
+    where not (`"3"` for an INT). An id no input has is dropped, as in Kestra; so is what cannot be
+    read for an input that depends on others, since one that is disabled is not looked at.
     """
     config: dict[str, Any] = {}
     for item in flow.inputs:
         found, value = _given(inputs, item.id)
         if not found:
             continue
+        try:
+            shown = {HELD: True} if item.type == "SECRET" else _config_value(item, value)
+        except InputRejected:
+            if item.depends_on is None:
+                raise
+            continue
         *folders, last = item.id.split(".")
         branch = config
         for folder in folders:
             branch = branch.setdefault(folder, {})
-        branch[last] = {HELD: True} if item.type == "SECRET" else _config_value(item, value)
+        branch[last] = shown
     return config
 
 

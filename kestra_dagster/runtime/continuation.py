@@ -28,6 +28,11 @@ HANDLERS = ("errors", "finally", "afterExecution")
 class NothingToRestart(TerminalError):
     """Nothing of the execution failed, or nothing by that name ran."""
 
+    def __init__(
+        self, message: str = "No task found to restart: nothing of the execution failed"
+    ) -> None:
+        super().__init__(message)
+
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
@@ -86,7 +91,7 @@ def take_over(source: Journal, target: Journal, flow: Flow, how: Continuation) -
         runs = recorded_runs(source, flow)
         again = _Again(runs, known, flow, how)
         if summary.get("ended") is not None and not again.changed:
-            raise NothingToRestart("No task found to restart: nothing of the execution failed")
+            raise NothingToRestart
         lines = list(again.lines(lines))
     target.append_all(ADOPTED, [summary, *lines])
 

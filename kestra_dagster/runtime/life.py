@@ -8,7 +8,12 @@ from datetime import datetime, timezone
 
 from kestra_dagster.errors import TerminalError
 from kestra_dagster.runtime.alive import is_held
-from kestra_dagster.runtime.continuation import Continuation, NothingToRestart, recorded_runs
+from kestra_dagster.runtime.continuation import (
+    Continuation,
+    NothingToRestart,
+    is_restartable,
+    recorded_runs,
+)
 from kestra_dagster.runtime.given import check_labels
 from kestra_dagster.runtime.opening import EXECUTION, Opening, read_opening, runs_of
 from kestra_dagster.runtime.platform import Platform
@@ -85,8 +90,10 @@ def lives(platform: Platform, run_id: str) -> bool:
 
 
 def restart(platform: Platform, execution_id: str) -> tuple[Past, Continuation]:
-    """Return how an execution goes on from where it failed."""
+    """Return how an execution goes on from where it failed; raise NothingToRestart."""
     found = ended(platform, execution_id)
+    if not is_restartable(platform.journal(found.run_id), found.opening.flow(platform.types)):
+        raise NothingToRestart
     return found, Continuation(found.run_id, keep="all")
 
 
