@@ -10,19 +10,23 @@ from contextlib import contextmanager
 import dagster as dg
 
 LAKE_VARIABLE = "KESTRA_DAGSTER_LAKE"
+RUN_JOB_VARIABLE = "DAGSTER_RUN_JOB_NAME"
+"""What launchers of runs (Kubernetes, ECS, workers) set in a process that is for one run."""
 
 
 def definitions() -> dg.Definitions:
     """Return the flows as jobs, and the data platform unless KESTRA_DAGSTER_LAKE is `off`."""
     from kestra_dagster.orchestration.location import flow_definitions, flows_folder
 
+    job = os.environ.get(RUN_JOB_VARIABLE)
     if os.environ.get(LAKE_VARIABLE) == "off":
-        return flow_definitions(flows_folder())
+        return flow_definitions(flows_folder(), only=job)
     from kestra_dagster.lake.definitions import lake_definitions
     from kestra_dagster.orchestration.flow_assets import uris_of
 
     lake = lake_definitions()
-    return dg.Definitions.merge(flow_definitions(flows_folder(), known=uris_of(lake)), lake)
+    flows = flow_definitions(flows_folder(), known=uris_of(lake), only=job)
+    return dg.Definitions.merge(flows, lake)
 
 
 @contextmanager

@@ -60,6 +60,18 @@ class LoadedFolder:
     sources: tuple[Source, ...]
 
 
+_kept: dict[tuple[TaskTypes, str, str, bool], Loaded] | None = None
+
+
+def keep_loaded() -> None:
+    """Keep from now on what is loaded, for files that are the same when they are loaded again.
+
+    For a process from which others are forked that load the same folder.
+    """
+    global _kept
+    _kept = {}
+
+
 def load_flow(
     path_or_text: Path | str, types: TaskTypes, *, file: str | None = None, strict: bool = False
 ) -> Loaded:
@@ -77,6 +89,15 @@ def load_flow(
             return _unreadable(name, f"it is not UTF-8 text (byte {error.start + 1})")
     else:
         name, text = file or "flow.yaml", path_or_text
+    if _kept is None:
+        return _load(text, name, types, strict)
+    key = (types, name, text, strict)
+    if key not in _kept:
+        _kept[key] = _load(text, name, types, strict)
+    return _kept[key]
+
+
+def _load(text: str, name: str, types: TaskTypes, strict: bool) -> Loaded:
     document, report = read_document(text, name)
     flow = _read_flow(document.data, types, report) if document.data is not None else None
     lacking = strict and any(found.code in UNSUPPORTED for found in report.found)

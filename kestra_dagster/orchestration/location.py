@@ -22,7 +22,7 @@ from kestra_dagster.flow.task_types import TaskTypes
 from kestra_dagster.flow.unsupported import policy
 from kestra_dagster.orchestration.jobs import build_job
 from kestra_dagster.orchestration.lineage import touches_assets
-from kestra_dagster.orchestration.names import distinct
+from kestra_dagster.orchestration.names import distinct, job_name
 from kestra_dagster.tasks.registry import default_registry
 
 FLOWS_VARIABLE = "KESTRA_DAGSTER_FLOWS"
@@ -45,18 +45,26 @@ def flow_definitions(
     *,
     name_template: str | None = None,
     known: Mapping[str, object] | None = None,
+    only: str | None = None,
 ) -> dg.Definitions:
     """Return jobs, schedules, sensors and assets for all flows of a folder; diagnostics are logged.
 
-    `known` are the URIs of assets that others define, which flows may write to.
+    `known` are the URIs of assets that others define, which flows may write to. Where a flow has
+    the job `only`, that one is made and no other, for a process that is for one run: to make all
+    jobs of hundreds of flows takes longer than most flows run.
     """
     types = types or default_registry()
     loaded = load_folder(folder, types, strict=policy() == "strict")
     flows, clashes = distinct(loaded.flows, name_template)
+    catalog = FlowCatalog(types, folder)
+    if alone := [flow for flow in flows if only and job_name(flow, name_template) == only]:
+        own = [found for found in loaded.diagnostics if found.file == alone[0].source.file]
+        report(own, loaded)
+        jobs = [build_job(alone[0], types, name_template=name_template, flows=catalog)]
+        return dg.Definitions(jobs=jobs, assets=_assets(flows, known or {}))
     listening = [flow for flow in flows if flow.triggers]
     triggers = _wrong_triggers(listening, flows) if listening else ()
     report((*loaded.diagnostics, *clashes, *triggers), loaded)
-    catalog = FlowCatalog(types, folder)
     jobs = [build_job(flow, types, name_template=name_template, flows=catalog) for flow in flows]
     assets = _assets(flows, known or {})
     if not listening:

@@ -34,6 +34,7 @@ from kestra_dagster.executor.internals import (
 )
 from kestra_dagster.runtime.patience import ServerGone, is_gone, say
 from kestra_dagster.storage.gathered import Gathered, Row
+from kestra_dagster.storage.remembered import remembers
 from kestra_dagster.storage.server import Server
 
 if TYPE_CHECKING:
@@ -76,6 +77,13 @@ def _again(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+@remembers(
+    "has_run_stats_index_cols",
+    "has_bulk_actions_selector_cols",
+    "has_backfill_id_column",
+    "has_bulk_action_job_name_column",
+    "has_backfill_tags_table",
+)
 @outlives_restarts("handle_run_event", "add_run_tags", "add_daemon_heartbeat", "set_cursor_values")
 class PooledRunStorage(PostgresRunStorage):
     """Runs and their tags; what is told of a run comes after what was logged before."""
@@ -101,6 +109,7 @@ class PooledRunStorage(PostgresRunStorage):
         self._engine = self._server.limit(statement_timeout, pool_recycle)
 
 
+@remembers("_has_instigators_table", "has_secondary_index_table", "has_built_index")
 @outlives_restarts()
 class PooledScheduleStorage(PostgresScheduleStorage):
     """Schedules, sensors and their ticks."""
@@ -119,6 +128,7 @@ class PooledScheduleStorage(PostgresScheduleStorage):
         self._engine = self._server.limit(statement_timeout, pool_recycle)
 
 
+@remembers("has_asset_key_col", "_has_asset_key_col_on_connection")
 @outlives_restarts("free_concurrency_slots_for_run", "free_concurrency_slot_for_step")
 class PooledEventLogStorage(PostgresEventLogStorage):
     """The event log. Of a run that is `gathering` its events, those are written together.

@@ -9,8 +9,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kestra_dagster.workers.broker import NAME, TASK, celery_app
@@ -21,12 +23,26 @@ if TYPE_CHECKING:
 
 PRELOADED = (
     "boto3",
+    "dagster._core.definitions.repository_definition.repository_data_builder",
+    "dagster._core.instance.factory",
+    "dagster._core.storage.root",
+    "dagster._core.system_config.composite_descent",
+    "dagster._core.utility_ops",
+    "dagster._core.workspace.autodiscovery",
     "dagster_aws.s3.compute_log_manager",
     "dagster_postgres",
+    "kestra_dagster.instance",
     "kestra_dagster.orchestration.execution_resource",
     "kestra_dagster.orchestration.location",
     "kestra_dagster.orchestration.op_run",
+    "kestra_dagster.orchestration.started",
+    "kestra_dagster.storage",
+    "kestra_dagster.storage.postgres",
+    "psycopg2.extras",
 )
+RUN_JOB_VARIABLE = "DAGSTER_RUN_JOB_NAME"
+"""Tells the code location which job is wanted, as Dagster's launchers of containers do."""
+LOCATION = "kestra_dagster.definitions"
 GRACE_SECONDS = 20.0
 """How long a run may take to end when it is told to, before its process is killed."""
 
@@ -61,17 +77,41 @@ def worker_app(broker: str) -> Celery:
 
 
 def preload() -> None:
-    """Import what every run needs, before processes are forked."""
+    """Import what runs need, before processes are forked; open nothing and begin no thread."""
     from importlib import import_module
 
     from kestra_dagster.executor.internals import USED_BY_RUNS
-    from kestra_dagster.tasks.registry import default_registry
 
     for module in (*USED_BY_RUNS, *PRELOADED):
         import_module(module)
-    default_registry()
+    _preload_flows()
+    _preload_s3()
     gc.collect()
     gc.freeze()
+
+
+def _preload_flows() -> None:
+    """Load the code location once, which imports what its flows use and builds their models.
+
+    It is forgotten: each run reads the files anew, and says itself what is wrong with them. Those
+    that have not changed since need not be parsed again.
+    """
+    from importlib import import_module
+
+    from kestra_dagster.flow.loader import keep_loaded
+
+    keep_loaded()
+    with suppress(Exception):  # each run says what it is
+        import_module(LOCATION)
+    sys.modules.pop(LOCATION, None)
+
+
+def _preload_s3() -> None:
+    """Have boto3 read its description of S3, which takes a fifth of a second."""
+    import boto3
+
+    # In the session that the compute log manager uses; with keys of nobody, none are looked for.
+    boto3.resource("s3", region_name="us-east-1", aws_access_key_id="-", aws_secret_access_key="-")
 
 
 def execute_here(run_id: str) -> None:
@@ -111,6 +151,7 @@ def _execute(instance: DagsterInstance, run_id: str) -> None:
             instance.report_run_canceled(run, "It was terminated before a worker began with it.")
         elif run.status == DagsterRunStatus.STARTING:
             instance.report_engine_event(f"Taken by {host()}.", run)
+            os.environ[RUN_JOB_VARIABLE] = run.job_name
             execute_run(instance, run_id)
         # else a message that came twice
         ended.set()

@@ -28,6 +28,8 @@ from tests.deployment.compose import REPOSITORY, Compose, Service, read
 UID = 10001
 CLONE_NEWNET = 0x40000000
 PROGRAMS = ("nsenter", "unshare", "setpriv", "ip", "tini", "redis-server", "nc", "faketime")
+WITH_THIS_PROCESS = ("setpriv", "--pdeathsig", "KILL", "--")
+"""What goes before a command that must not outlive this process, however it ends."""
 POSTGRES = "/usr/lib/postgresql"
 HEALTHY_SECONDS = 120
 
@@ -107,7 +109,8 @@ class Pod:
     def __enter__(self) -> Pod:
         script = "ip link set lo up && exec sleep infinity"
         self._keeper = subprocess.Popen(
-            ["unshare", "--net", "--", "sh", "-c", script], start_new_session=True
+            [*WITH_THIS_PROCESS, "unshare", "--net", "--", "sh", "-c", script],
+            start_new_session=True,
         )
         deadline = time.monotonic() + 10
         while psutil.Process(self._keeper.pid).cmdline()[:1] != ["sleep"]:
@@ -247,7 +250,7 @@ class Pod:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [
-                    *("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child=KILL"),
+                    *(*WITH_THIS_PROCESS, "unshare", "--mount", "--uts", "--pid", "--fork"),
                     *("--mount-proc", "--propagation=private", "--", "sh", "-euc", script),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -317,7 +320,8 @@ class Pod:
         inner = " ".join(map(shlex.quote, command))
         init = "tini -g --" if service.raw.get("init") else ""
         drop = f"setpriv --reuid={user} --regid={_group(user)} --clear-groups --inh-caps=-all"
-        lines += [f"exec {drop} --no-new-privs env -i {variables} {init} {inner}"]
+        # A change of user takes away what --kill-child of `unshare` would ask for.
+        lines += [f"exec {drop} --no-new-privs --pdeathsig KILL env -i {variables} {init} {inner}"]
         return "\n".join(lines)
 
 

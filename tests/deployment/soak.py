@@ -14,9 +14,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 import click
@@ -25,7 +26,8 @@ import psutil
 import sqlalchemy
 
 from tests.deployment.pod import Pod, missing
-from tests.deployment.team import Team
+from tests.deployment.readable import unreadable
+from tests.deployment.team import FINAL, Team
 
 FLOWS = Path(__file__).parent / "flows"
 MIX: Mapping[str, tuple[int, str]] = {
@@ -38,15 +40,25 @@ MIX: Mapping[str, tuple[int, str]] = {
 }
 """Jobs, how many of a hundred executions are theirs, and how they end."""
 STARTERS = 4
-LONGEST_SECONDS = 3600.0
+LOOK_SECONDS = 5.0
+"""How often connections and memory are looked at, which costs processor time itself."""
+TELL_SECONDS = 60.0
+LONGEST_SECONDS = 3 * 3600.0
 
 
 @dataclass
 class Report:
-    """What a soak came to; `wrong` are runs that ended otherwise than they should, or never."""
+    """What a soak came to.
+
+    `wrong` are runs that ended otherwise than they should or never, or whose tasks' outputs cannot
+    be read. `ended` counts the executions that were accepted, `children` those that they started.
+    """
 
     wrong: dict[str, str] = field(default_factory=dict)
     ended: Counter[str] = field(default_factory=Counter)
+    children: Counter[str] = field(default_factory=Counter)
+    read: int = 0
+    workers: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     runs: int = 0
     events: int = 0
@@ -59,6 +71,8 @@ class Report:
         """Return the report for people."""
         return [
             f"{sum(self.ended.values())} executions in {self.seconds:.0f} s: {dict(self.ended)}",
+            f"with {sum(self.children.values())} children: {dict(self.children)}",
+            f"outputs of {self.read} runs are readable; runs of each worker: {dict(self.workers)}",
             f"{60 * self.runs / self.seconds:.0f} runs a minute, subflows among them",
             f"{self.events / self.seconds:.0f} events a second ({self.events} in all)",
             f"a run took {self.run_seconds:.2f} s and waited {self.waited_seconds:.1f} s (medians)",
@@ -75,19 +89,44 @@ def soak(pod: Pod, team: Team, executions: int, seed: int = 1) -> Report:
     shares = [share for share, _ in MIX.values()]
     jobs = chance.choices(list(MIX), weights=shares, k=executions)
     before = _events(team)
+    since = datetime.now(timezone.utc)
     started = time.monotonic()
     with ThreadPoolExecutor(STARTERS) as starters:
         accepted = dict(zip(starters.map(team.launch, jobs), jobs, strict=True))
+    told, looked = started, 0.0
     while left := _in_progress(team, list(accepted)):
-        if time.monotonic() - started > LONGEST_SECONDS:
+        now = time.monotonic()
+        if now - started > LONGEST_SECONDS:
             report.wrong.update(dict.fromkeys(left, "has not ended"))
             break
-        _look(pod, report)
+        if now - looked > LOOK_SECONDS:
+            looked = now
+            _look(pod, report)
+        if now - told > TELL_SECONDS:
+            told = now
+            print(f"{now - started:.0f} s: {len(left)} executions have not ended", flush=True)
         time.sleep(1)
     report.seconds = time.monotonic() - started
     report.events = _events(team) - before
-    _count(team, accepted, report)
+    _count(team, accepted, since, report)
+    ended = team.instance.get_runs(dg.RunsFilter(statuses=list(FINAL), created_after=since))
+    lost = unreadable(pod.folder / "volumes" / "storage", ended)
+    report.read = len(ended) - len(lost)
+    report.wrong.update(lost)
+    report.workers.update(workers_of(team, [run.run_id for run in ended]).values())
     return report
+
+
+def workers_of(team: Team, run_ids: Collection[str]) -> dict[str, str]:
+    """Return which worker had each of the runs."""
+    taken = "select run_id, substring(event from 'Taken by (worker-[0-9]+)') from event_logs where "
+    where = "dagster_event_type = 'ENGINE_EVENT' and event like '%Taken by worker-%'"
+    wanted = set(run_ids)
+    engine = sqlalchemy.create_engine(team.url)
+    with engine.connect() as connection:
+        found = connection.execute(sqlalchemy.text(taken + where)).all()
+    engine.dispose()
+    return {run: worker for run, worker in found if run in wanted}
 
 
 def _in_progress(team: Team, run_ids: Sequence[str]) -> list[str]:
@@ -106,8 +145,8 @@ def _in_progress(team: Team, run_ids: Sequence[str]) -> list[str]:
     return [run.run_id for run in found if run.run_id in wanted]
 
 
-def _count(team: Team, accepted: Mapping[str, str], report: Report) -> None:
-    records = team.instance.get_run_records()
+def _count(team: Team, accepted: Mapping[str, str], since: datetime, report: Report) -> None:
+    records = team.instance.get_run_records(dg.RunsFilter(created_after=since))
     report.runs = len(records)
     by_id = {record.dagster_run.run_id: record for record in records}
     took, waited = [], []
@@ -123,6 +162,10 @@ def _count(team: Team, accepted: Mapping[str, str], report: Report) -> None:
         if record.start_time and record.end_time:
             took.append(record.end_time - record.start_time)
             waited.append(record.start_time - record.create_timestamp.timestamp())
+    for record in records:
+        if record.dagster_run.run_id not in accepted:
+            run = record.dagster_run
+            report.children[f"{run.job_name} {run.status.value}"] += 1
     report.run_seconds = statistics.median(took)
     report.waited_seconds = statistics.median(waited)
 

@@ -7,7 +7,7 @@ import pytest
 
 from kestra_dagster.flow.conditions import ExecutionStatus
 from kestra_dagster.flow.diagnostics import FlowInvalid
-from kestra_dagster.flow.loader import load_flow, load_folder
+from kestra_dagster.flow.loader import keep_loaded, load_flow, load_folder
 
 RETURN = "io.kestra.plugin.core.debug.Return"
 GOOD = f"id: good\nnamespace: n\ntasks:\n  - {{id: a, type: {RETURN}}}\n"
@@ -215,3 +215,18 @@ def test_a_thousand_flows_load_in_a_second(table):
     for _ in range(200):
         load_flow(text, table)
     assert (time.process_time() - started) * 5 < 1.5
+
+
+def test_where_it_is_wanted_a_file_that_is_the_same_is_not_parsed_again(
+    table, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("kestra_dagster.flow.loader._kept", None)
+    file = tmp_path / "good.yaml"
+    file.write_text(GOOD)
+    assert load_flow(file, table) is not load_flow(file, table)
+    keep_loaded()
+    first = load_flow(file, table)
+    assert load_flow(file, table) is first
+    assert load_flow(file, table, strict=True) is not first
+    file.write_text(GOOD.replace("id: good", "id: better"))
+    assert load_flow(file, table).require().id == "better"

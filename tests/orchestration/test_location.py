@@ -105,3 +105,14 @@ def test_a_process_without_collection_keeps_it_off(tmp_path: Path) -> None:
         text=True,
     )
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_in_the_process_of_a_run_its_job_alone_is_made_beside_the_assets(tmp_path: Path) -> None:
+    declared = "format: x, assets: {outputs: [{id: made.table}]}"
+    for name in ("one.yaml", "two.yaml"):
+        write(tmp_path, name, TASKS)
+    write(tmp_path, "writes.yaml", TASKS.replace("format: x", declared))
+    assert names(tmp_path, only="two") == ["two"]
+    assert names(tmp_path, only="not_a_flow") == ["one", "two", "writes"]
+    graph = flow_definitions(tmp_path, only="two").get_repository_def().asset_graph
+    assert [key.to_user_string() for key in graph.get_all_asset_keys()] == ["made/table"]

@@ -1,0 +1,61 @@
+"""Whether what finished tasks returned can still be read, from the storage that workers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import dagster as dg
+
+from kestra_dagster.orchestration.tags import EXECUTION_TAG
+from kestra_dagster.runtime.platform import Platform
+from kestra_dagster.runtime.recorded import recorded
+from kestra_dagster.runtime.result import RunResult
+from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
+from kestra_dagster.tasks.registry import default_registry
+
+RETURNED: Mapping[str, Mapping[str, str]] = {
+    "failing": {"handled": "handled"},
+    "hook": {},
+    "items": {"made": "a\nb\nc\n"},
+    "mixed": {"left": "2", "right": "1", "sum": "2 1"},
+    "one_at_a_time": {},
+    "parent": {"tell": "from the parent again"},
+    "quick": {"first": "{note}", "second": "{note} again"},
+    "sleeper": {"before": "done before", "after": "done before, then slept"},
+    "writes": {"write": "some text"},
+}
+"""What tasks of tests/deployment/flows return (a value or a file's text), by job and task."""
+
+
+def unreadable(storage: Path, runs: Iterable[dg.DagsterRun]) -> dict[str, str]:
+    """Return what of ended runs cannot be read or is otherwise than it should, by their ids."""
+    platform = Platform(storage, default_registry())
+    wrong: dict[str, str] = {}
+    for run in runs:
+        result = recorded(platform, run.tags.get(EXECUTION_TAG, run.run_id))
+        if result is None:
+            wrong[run.run_id] = f"{run.job_name}: nothing was recorded"
+            continue
+        found = _returned(platform, result)
+        for task, text in RETURNED[run.job_name].items():
+            wanted = text.format(**result.inputs)
+            if found.get(task) != wanted:
+                wrong[run.run_id] = (
+                    f"{run.job_name}: `{task}` gave {found.get(task)!r}, not {wanted!r}"
+                )
+    return wrong
+
+
+def _returned(platform: Platform, result: RunResult) -> dict[str, str]:
+    """Return what each task left: the text of its file, or its value."""
+    prefix = execution_prefix(result.namespace, result.flow_id, result.execution_id)
+    storage = ExecutionStorage(platform.files, prefix)
+    found: dict[str, str] = {}
+    for task_run in result.task_runs:
+        outputs = task_run.outputs or {}
+        if "uri" in outputs:
+            found[task_run.task_id] = storage.existing(outputs["uri"]).read_text()
+        elif "value" in outputs:
+            found[task_run.task_id] = str(outputs["value"])
+    return found
