@@ -131,14 +131,15 @@ def _execute(instance: DagsterInstance, run_id: str) -> None:
     from kestra_dagster.executor.internals import execute_run
     from kestra_dagster.orchestration.beats import beating, beats_of, host
 
-    over = threading.Event()
+    begun, over = threading.Event(), threading.Event()
 
     def unwanted() -> bool:
         run = instance.get_run_by_id(run_id)
         return run is None or run.is_finished or run.status == DagsterRunStatus.CANCELING
 
     def stop() -> None:
-        if not over.is_set():
+        # Before it has begun, this process says itself what becomes of the run.
+        if begun.is_set() and not over.is_set():
             over.set()
             threading.Thread(target=_end_this_process, args=(ended,), daemon=True).start()
 
@@ -152,6 +153,7 @@ def _execute(instance: DagsterInstance, run_id: str) -> None:
         elif run.status == DagsterRunStatus.STARTING:
             instance.report_engine_event(f"Taken by {host()}.", run)
             os.environ[RUN_JOB_VARIABLE] = run.job_name
+            begun.set()
             execute_run(instance, run_id)
         # else a message that came twice
         ended.set()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -99,6 +101,26 @@ def test_a_worker_leaves_a_run_alone_that_is_not_to_begin(
     execute_here(run.run_id)
     assert instance.get_run_by_id(run.run_id).status.value == after
     assert not beats_of(instance).all()
+
+
+def test_a_run_that_is_not_to_begin_is_not_ended_by_a_signal(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signs of life are looked at while the worker, slowly, says that the run is canceled."""
+    killed: list[int] = []
+    monkeypatch.setattr("kestra_dagster.orchestration.beats.BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("kestra_dagster.workers.worker.os.kill", lambda *of: killed.append(of[1]))
+    run = created(instance, "CANCELING")
+    say = dg.DagsterInstance.report_run_canceled
+
+    def slowly(self: dg.DagsterInstance, *given: Any) -> Any:
+        time.sleep(0.5)
+        return say(self, *given)
+
+    monkeypatch.setattr(dg.DagsterInstance, "report_run_canceled", slowly)
+    execute_here(run.run_id)
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.CANCELED
+    assert not killed
 
 
 def test_every_run_of_workers_is_watched(
