@@ -21,6 +21,24 @@ if [ ! -x "$place/bin/bqemulator" ] && [ -x "$uv" ]; then
         echo "It could not be fetched; tests that need it will say so." >&2
     fi
 fi
+# Kafka's own broker, whose packages Maven knows.
+jars=${XDG_CACHE_HOME:-$HOME/.cache}/kestra-dagster/kafka
+if [ ! -d "$jars" ] && command -v mvn >/dev/null 2>&1; then
+    echo "Fetching Kafka for the tests ..."
+    project=$(mktemp -d)
+    cat >"$project/pom.xml" <<'END'
+<project>
+  <modelVersion>4.0.0</modelVersion><groupId>tests</groupId><artifactId>kafka</artifactId><version>1</version>
+  <dependencies><dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.1.1</version></dependency></dependencies>
+</project>
+END
+    if mvn --quiet --batch-mode --file "$project/pom.xml" dependency:copy-dependencies -DoutputDirectory="$project/jars" >&2; then
+        mkdir -p "${jars%/*}" && mv "$project/jars" "$jars"
+    else
+        echo "It could not be fetched; tests that need it will say so." >&2
+    fi
+    rm -rf "$project"
+fi
 missing=
 lacks() { # program, package: also where only root finds it
     PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"

@@ -219,6 +219,7 @@ _ROWS: Mapping[str, str] = {
         "compress.FileDecompress"
     ),
     "amqp": ("amqp.Consume amqp.CreateQueue amqp.DeclareExchange amqp.Publish amqp.QueueBind"),
+    "kafka": "kafka.Consume kafka.Produce",
     "mqtt": "mqtt.Publish mqtt.Subscribe",
     "nats": (
         "nats.core.Consume nats.core.Produce nats.core.Request nats.kv.CreateBucket "

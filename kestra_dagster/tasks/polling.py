@@ -21,6 +21,7 @@ POLLING: Mapping[str, str] = {
     "io.kestra.plugin.aws.s3.Trigger": "aws_s3_trigger:S3Poll",
     "io.kestra.plugin.aws.sqs.Trigger": "aws_messages:SqsPoll",
     "io.kestra.plugin.amqp.Trigger": "amqp:AmqpPoll",
+    "io.kestra.plugin.kafka.Trigger": "kafka:KafkaPoll",
     "io.kestra.plugin.mqtt.Trigger": "mqtt:MqttPoll",
     "io.kestra.plugin.nats.core.Trigger": "nats:NatsPoll",
     "io.kestra.plugin.gcp.bigquery.Trigger": "gcp_bigquery:BigQueryPoll",

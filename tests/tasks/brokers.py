@@ -89,3 +89,39 @@ def nats_server(folder: Path) -> Iterator[int]:
     command = [program, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder), *login]
     with _running(command, port):
         yield port
+
+
+@contextlib.contextmanager
+def kafka(folder: Path) -> Iterator[str]:
+    """Run Kafka's own broker, which Maven fetched; give its address."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jars = cache / "kestra-dagster" / "kafka"
+    java = _program("java")
+    if not jars.is_dir():
+        unavailable("no Kafka")
+    port, other = free_port(), free_port()
+    config = folder / "server.properties"
+    lines = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@127.0.0.1:{other}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{other}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "log.dirs": str(folder / "logs"),
+        "group.initial.rebalance.delay.ms": "0",
+        "offsets.topic.num.partitions": "1",
+        "offsets.topic.replication.factor": "1",
+        "transaction.state.log.num.partitions": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "num.partitions": "2",
+    }
+    config.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    quick = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    command = [java, *quick, "-cp", f"{jars}/*"]
+    made = ["format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c", str(config)]
+    subprocess.run([*command, "kafka.tools.StorageTool", *made], check=True, capture_output=True)
+    with _running([*command, "kafka.Kafka", str(config)], port):
+        yield f"127.0.0.1:{port}"
