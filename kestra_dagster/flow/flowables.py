@@ -181,9 +181,15 @@ Labels = dict[str, Any] | list[dict[str, Any]]
 RestartBehavior = Literal["RETRY_FAILED", "NEW_EXECUTION"]
 
 
+_CALL_DIFFERENCES: Mapping[str, str] = {
+    "scheduleDate": "this run goes on until that date, with `wait: false` too",
+}
+
+
 class Subflow(ExecutableSpec):
     """Starts another flow; its failure is this task's while `transmit_failed`."""
 
+    differences: ClassVar[Mapping[str, str]] = _CALL_DIFFERENCES
     deprecated: ClassVar[Mapping[str, str]] = {"outputs": "`outputs` in the subflow"}
     namespace: Dynamic[Text]
     flow_id: Dynamic[Text]
@@ -215,6 +221,7 @@ class ForEachItem(FlowableSpec):
     """
 
     branches: ClassVar[Mapping[str, BranchShape]] = _HANDLERS
+    differences: ClassVar[Mapping[str, str]] = _CALL_DIFFERENCES
     required_branches = ()
     items: Dynamic[Text]
     batch: Dynamic[Batch] = Batch()
