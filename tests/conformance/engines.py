@@ -17,7 +17,7 @@ from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records import TERMINAL
 from kestra_dagster.runtime.result import RunResult, snapshot
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds an execution may take to reach a state; only a broken one takes them."""
 
 
