@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kestra_dagster.flow.diagnostics import Report
@@ -18,6 +18,8 @@ class PluginDefault:
     type: str
     values: Mapping[str, Any]
     forced: bool = False
+    path: SourcePath = ()
+    """Where its values stand in the file of the flow; empty for one from elsewhere."""
 
     def applies_to(self, names: tuple[str, ...]) -> bool:
         """Say whether the default is for a part that goes by any of these names."""
@@ -57,32 +59,61 @@ def _read(
         report.add("KD012", (*path, "forced"), name="forced", reason="should be true or false")
         return None
     values = check_map(data.get("values") or {}, (*path, "values"), report, f"`values` of {owner}")
-    return PluginDefault(canonical(type_name), values, forced) if values is not None else None
+    if values is None:
+        return None
+    return PluginDefault(canonical(type_name), values, forced, (*path, "values"))
 
 
-def apply_defaults(
-    value: Any, defaults: Sequence[PluginDefault], canonical: Callable[[str], str]
-) -> Any:
-    """Return `value` with the defaults merged into every map in it whose `type` they are for.
+@dataclass(slots=True)
+class Defaults:
+    """The defaults of a flow, put into its parts.
 
-    The first default of the list is the strongest, among plain and among forced ones.
+    The first of them is the strongest, among plain and among forced ones. `known` tells the
+    properties of a type, None if it does not know: what a default for all types below a prefix
+    says goes to those types only that have it, as in Kestra.
     """
-    if isinstance(value, list):
-        return [apply_defaults(item, defaults, canonical) for item in value]
-    if not isinstance(value, dict):
-        return value
-    data = {key: apply_defaults(item, defaults, canonical) for key, item in value.items()}
-    written = data.get("type")
-    if isinstance(written, str):
-        names = (canonical(written), written)
-        matching = [default for default in defaults if default.applies_to(names)]
-        for default in matching:
-            if not default.forced:
-                data = _merged(default.values, data)
-        for default in reversed(matching):
-            if default.forced:
-                data = _merged(data, default.values)
-    return data
+
+    defaults: Sequence[PluginDefault]
+    canonical: Callable[[str], str]
+    known: Callable[[str], frozenset[str] | None]
+    taken: dict[SourcePath, bool] = field(default_factory=dict)
+    """Place of a value of such a default -> whether any part has taken it."""
+
+    def applied(self, value: Any) -> Any:
+        """Return `value` with the defaults in every map in it whose `type` they are for."""
+        if isinstance(value, list):
+            return [self.applied(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        data = {key: self.applied(item) for key, item in value.items()}
+        written = data.get("type")
+        if isinstance(written, str):
+            names = (self.canonical(written), written)
+            matching = [each for each in self.defaults if each.applies_to(names)]
+            for default in matching:
+                if not default.forced:
+                    data = _merged(self._of_type(default, names), data)
+            for default in reversed(matching):
+                if default.forced:
+                    data = _merged(data, self._of_type(default, names))
+        return data
+
+    def report_idle(self, report: Report) -> None:
+        """Say which values of the flow's own defaults no part of it has taken."""
+        for place, taken in self.taken.items():
+            if not taken and len(place) > 1:
+                reason = "no task or trigger that the default is for has such a property"
+                report.add("KD034", place, severity="warning", name=str(place[-1]), reason=reason)
+
+    def _of_type(self, default: PluginDefault, names: tuple[str, ...]) -> Mapping[str, Any]:
+        properties = None if default.type in names else self.known(names[0])
+        if properties is None:
+            self.taken.update({(*default.path, key): True for key in default.values})
+            return default.values
+        for key in default.values:
+            place = (*default.path, key)
+            self.taken[place] = self.taken.get(place, False) or key in properties
+        return {key: value for key, value in default.values.items() if key in properties}
 
 
 def _merged(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any]:

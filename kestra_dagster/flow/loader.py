@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kestra_dagster.flow import checks
-from kestra_dagster.flow.defaults import apply_defaults, read_defaults
+from kestra_dagster.flow.defaults import Defaults, read_defaults
 from kestra_dagster.flow.diagnostics import UNSUPPORTED, Diagnostic, FlowInvalid, Report
 from kestra_dagster.flow.flow import (
     ELSEWHERE,
@@ -21,7 +21,7 @@ from kestra_dagster.flow.model import Flow, Listener, Source, Task
 from kestra_dagster.flow.reader import read_document
 from kestra_dagster.flow.references import check_references
 from kestra_dagster.flow.task_types import TaskTypes
-from kestra_dagster.flow.tasks import TaskReader
+from kestra_dagster.flow.tasks import TaskReader, known_properties
 from kestra_dagster.flow.validation import validate
 
 if TYPE_CHECKING:
@@ -156,9 +156,9 @@ def _read_flow(data: dict[str, Any], types: TaskTypes, report: Report) -> Flow |
     defaults = (*read_defaults(data, report, types.canonical), *getattr(types, "defaults", ()))
     parts = {key: data[key] for key in (*TASK_KEYS, "listeners", "triggers") if key in data}
     if defaults:
-        parts = {
-            key: apply_defaults(value, defaults, types.canonical) for key, value in parts.items()
-        }
+        given = Defaults(defaults, types.canonical, lambda name: _known(name, types))
+        parts = {key: given.applied(value) for key, value in parts.items()}
+        given.report_idle(report)
     shape = _shape(data, report)
     reader = TaskReader(types, report)
     if data.get("tasks") in (None, []):
@@ -227,6 +227,16 @@ def _listeners(
     from kestra_dagster.flow.listeners import read_listeners
 
     return read_listeners(parts["listeners"], reader, report)
+
+
+def _known(type_name: str, types: TaskTypes) -> frozenset[str] | None:
+    """Return the properties of a type of task or polling trigger; None where it is neither."""
+    found = known_properties(type_name, types)
+    if found is None and (polling := types.polling(type_name)) is not None:
+        from kestra_dagster.flow.triggers import known_to_trigger
+
+        return known_to_trigger(polling)
+    return found
 
 
 def _triggers(parts: Mapping[str, Any], types: TaskTypes, report: Report) -> tuple[Trigger, ...]:

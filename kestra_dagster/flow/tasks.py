@@ -87,6 +87,15 @@ def _names(type_name: str, spec: type[TaskSpec]) -> _Names:
     return _Names(own, own & COMMON, PROPERTY_ALIASES.get(type_name, {}))
 
 
+def known_properties(type_name: str, types: TaskTypes) -> frozenset[str] | None:
+    """Return the properties that a canonical type takes; None where they are not all known."""
+    spec = types.spec(type_name)
+    if spec is None:
+        return None
+    old = PROPERTY_ALIASES.get(type_name, {})
+    return COMMON.union(property_names(spec), spec.branches, spec.ignored, spec.deprecated, old)
+
+
 @dataclass(slots=True)
 class TaskReader:
     """Reads the tasks of one flow; ids are unique over all of them."""

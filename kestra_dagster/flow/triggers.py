@@ -30,7 +30,7 @@ from kestra_dagster.flow.tasks import (
     type_hint,
 )
 from kestra_dagster.flow.unsupported import is_known_to_kestra, may_be_a_plugin
-from kestra_dagster.flow.validation import check_list, check_map, validate
+from kestra_dagster.flow.validation import check_list, check_map, property_names, validate
 from kestra_dagster.flow.windows import ExecutionWhere, FlowWindow, TimeWindow
 
 
@@ -313,6 +313,12 @@ def polled_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a polling trigger's properties is about what it looks for."""
     common = _of_all_triggers()
     return {name: value for name, value in properties.items() if name not in common}
+
+
+def known_to_trigger(polling: type[TaskSpec]) -> frozenset[str]:
+    """Return the properties that a trigger takes which looks for this."""
+    own = (*property_names(polling), *polling.ignored, *polling.deprecated)
+    return _of_all_triggers().union(("id", "type"), own, TRIGGER_ALIASES)
 
 
 def _of_all_triggers() -> frozenset[str]:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import yaml
+
 from kestra_dagster.flow.conditions import ExecutionFlow
+from kestra_dagster.flow.loader import load_flow
+from kestra_dagster.tasks.registry import default_registry
 
 LOG = "io.kestra.plugin.core.log.Log"
 FLOW = "io.kestra.plugin.core.flow."
@@ -85,3 +89,28 @@ def test_a_wrong_value_of_a_default_is_found(load_parts):
         pluginDefaults=[{"type": LOG, "values": {"level": "LOUD"}}], tasks=[log("a")]
     )
     assert [found.code for found in loaded.diagnostics] == ["KD012"]
+
+
+def test_a_default_of_a_family_goes_to_the_types_that_have_it():
+    gcp = "io.kestra.plugin.gcp"
+    upload = {"id": "b", "type": f"{gcp}.gcs.Upload", "from": "kestra:///x", "to": "gs://b/x"}
+    flow = {
+        "id": "sample",
+        "namespace": "my.team",
+        "tasks": [{"id": "a", "type": f"{gcp}.bigquery.Query", "sql": "SELECT 1"}, upload],
+        "triggers": [{"id": "c", "type": f"{gcp}.gcs.Trigger", "from": "gs://b/"}],
+    }
+    values = {"projectId": "p", "location": "EU", "bucket": "b"}
+
+    def loaded(**default):
+        text = yaml.safe_dump({**flow, "pluginDefaults": [default]}, sort_keys=False)
+        return load_flow(text, default_registry())
+
+    found = loaded(type=gcp, values=values)
+    query, sent = [task.spec for task in found.require().walk()]
+    assert (query.project_id, query.location, sent.project_id) == ("p", "EU", "p")
+    (told,) = found.diagnostics
+    assert (told.code, told.severity) == ("KD034", "warning")
+    assert told.message.startswith("`bucket` has no effect")
+    # What is said of one type is meant for it.
+    assert "KD026" in [d.code for d in loaded(type=upload["type"], values=values).diagnostics]
