@@ -50,6 +50,10 @@ class FlowCatalog:
                 found.append(flow.id)
         return found
 
+    def texts(self) -> list[tuple[Path, str]]:
+        """Return the files of flows with what they hold."""
+        return [(path, text) for path, _, text in self._texts()]
+
     def template(self, namespace: str, template_id: str) -> Mapping[str, Any] | None:
         """Return the map a template's file holds; None if there is none."""
         for folder in self.folders:

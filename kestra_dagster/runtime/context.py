@@ -209,6 +209,42 @@ class NamespaceFiles(Protocol):
     def delete(self, namespace: str, path: str) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class FlowSource:
+    """The text of a flow."""
+
+    namespace: str
+    flow_id: str
+    text: str
+
+    def is_in(self, namespace: str, children: bool) -> bool:
+        """Say whether it is in a namespace, or in one below it."""
+        below = children and self.namespace.startswith(f"{namespace}.")
+        return self.namespace == namespace or below
+
+
+@dataclass(frozen=True, slots=True)
+class FlowChange:
+    """What writing a flow did, or would do."""
+
+    flow: FlowSource
+    state: Literal["ADDED", "UPDATED", "UNCHANGED"]
+
+
+class FlowFiles(Protocol):
+    """The files of the project's flows; what is changed is used once they are loaded again."""
+
+    def sources(self, namespace: str, *, children: bool) -> list[FlowSource]:
+        """Return the flows of a namespace (and of those below it), by namespace and id."""
+        ...
+
+    def put(self, text: str, *, dry_run: bool = False) -> FlowChange:
+        """Write a flow over one of its namespace and id; TaskFailed for one that is not valid."""
+        ...
+
+    def delete(self, namespace: str, flow_id: str) -> bool: ...
+
+
 class TaskContext(Protocol):
     """Passed to `RunnableSpec.run`; one per attempt."""
 
@@ -226,6 +262,8 @@ class TaskContext(Protocol):
     def kv(self) -> KeyValueStore: ...
     @property
     def namespace_files(self) -> NamespaceFiles: ...
+    @property
+    def flow_files(self) -> FlowFiles: ...
 
     @property
     def variables(self) -> Mapping[str, Any]:

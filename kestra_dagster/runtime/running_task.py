@@ -17,6 +17,7 @@ from kestra_dagster.flow.properties import RUN, dynamic_fields, has_template
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.encryption import encrypted
+from kestra_dagster.runtime.flow_folder import FlowFolder
 from kestra_dagster.runtime.guard import guarded_folder, remove_guarded
 from kestra_dagster.runtime.host import ExecutionHost
 from kestra_dagster.runtime.records import TaskRun
@@ -40,6 +41,7 @@ class RunningTask:
         self.executions = at.execution.platform.executions
         self.kv = at.execution.platform.kv
         self.namespace_files = at.execution.platform.namespace_files
+        self.flow_files = FlowFolder(at.execution.platform.flows)
         self._log_file = LogFile(at.execution.masker.text) if task.options.log_to_file else None
         write = self._log_file.write if self._log_file else partial(at.log, run)
         self.log = RunningLog(write, task.options.log_level)

@@ -75,7 +75,9 @@ _ROWS: Mapping[str, str] = {
         "dbt.cli.Seed dbt.cli.Snapshot dbt.cli.Test"
     ),
     "docker": "docker.Build docker.Pull docker.Push docker.Run docker.Tag",
-    "git": "git.Clone git.Push git.PushNamespaceFiles git.SyncNamespaceFiles",
+    "git": "git.Clone git.Push",
+    "git_files": "git.PushExecutionFiles git.PushNamespaceFiles git.SyncNamespaceFiles",
+    "git_flows": "git.NamespaceSync git.PushFlows git.SyncFlow git.SyncFlows",
     "scripts:script_type": (
         "scripts.bun.Commands scripts.bun.Script scripts.csharp.Commands scripts.csharp.Script "
         "scripts.deno.Commands scripts.deno.Script scripts.dotnet.Commands scripts.dotnet.Script "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
-from kestra_dagster.runtime.globs import files_below, matching
+from kestra_dagster.runtime.globs import files_below
 from kestra_dagster.runtime.namespace_folder import write_namespace_files
 from kestra_dagster.runtime.working_files import inside, write_input_files
 from kestra_dagster.tasks.items import EXTENSION, write_items
@@ -32,6 +33,11 @@ case $1 in
   *) printf '%s\\n' "$KESTRA_GIT_PASSWORD" ;;
 esac
 """
+
+
+_WEB = re.compile(
+    r"(?:https?://(?:[^@/]*@)?|ssh://(?:[^@/]*@)?|[^@/]+@)(?P<host>[^/:]+)[:/](?P<path>.+)"
+)
 
 
 class GitSpec(RunnableSpec):
@@ -91,6 +97,15 @@ class GitSpec(RunnableSpec):
                 words += ["-o", "BatchMode=yes"]
             env["GIT_SSH_COMMAND"] = shlex.join(words)
         return env
+
+    def fetch_branch(self, git: Repository, branch: str) -> None:
+        """Check out a branch of the other side in an empty folder."""
+        git("init", "--quiet")
+        git("remote", "add", "--", "origin", self.needed_url())
+        git("fetch", "--quiet", "--depth", "1", "origin", f"refs/heads/{branch}")
+        git("checkout", "--quiet", "--force", "FETCH_HEAD")
+        if self.clone_submodules:
+            git("submodule", "update", "--init", "--recursive", "--quiet")
 
     def needed_url(self) -> str:
         """Return the URL; raise TaskMisconfigured without one."""
@@ -200,7 +215,7 @@ class FlowFiles(Part):
     git_directory: Text = "_flows"
 
 
-class _Committing(GitSpec):
+class Committing(GitSpec):
     """What the tasks share that commit and push."""
 
     commit_message: Dynamic[Text] | None = None
@@ -237,12 +252,22 @@ class _Committing(GitSpec):
             git("push", "--quiet", "origin", f"HEAD:refs/heads/{branch}")
         return git.head()
 
+    def commit_url(self, branch: str, commit: str | None) -> str | None:
+        """Return where a person sees a commit; None where its host has no such page."""
+        found = _WEB.match(self.url or "")
+        if commit is None or found is None:
+            return None
+        address = f"https://{found['host']}/{found['path'].removesuffix('.git')}"
+        word = "commits" if "bitbucket.org" in address else "commit"
+        branch_of_azure = f"?refName=refs%2Fheads%2F{branch}" if "azure.com" in address else ""
+        return f"{address}/{word}/{commit}{branch_of_azure}"
 
-class Push(_Committing):
+
+class Push(Committing):
     """Commit files of the working folder and push them."""
 
     differences: ClassVar[Mapping[str, str]] = {
-        "flows": "the flows are files of this project, so they are not written by the task"
+        "flows": "flows are pushed where this property is given; Kestra pushes them without it too"
     }
     directory: Dynamic[Text] | None = None
     branch: Dynamic[Text]
@@ -263,77 +288,19 @@ class Push(_Committing):
             write_input_files(self.input_files, context)
             if self.namespace_files:
                 write_namespace_files(self.namespace_files, context)
+            if self.flows and self.flows.enabled:
+                self._write_flows(self.flows, folder, context)
             commit = self.commit(git, self.branch, "Update", self.add_files_pattern)
         context.log.info(f"pushed {commit}" if commit else "there is nothing to commit")
         return {"commitId": commit}
 
-
-class PushNamespaceFiles(_Committing):
-    """Push the files of a namespace to a repository."""
-
-    branch: Dynamic[Text] = "main"
-    namespace: Dynamic[Text] | None = None
-    git_directory: Dynamic[Text] = "_files"
-    files: Dynamic[Text | list[Text]] = "**"
-    error_on_missing: Dynamic[bool] = False
-    delete: Dynamic[bool] = True
-
-    def run(self, context: TaskContext) -> Mapping[str, Any]:
-        namespace = self.namespace or context.variables["flow"]["namespace"]
-        globs = [self.files] if isinstance(self.files, str) else self.files
-        store = context.namespace_files
-        paths = matching(store.paths(namespace), globs)
-        if not paths and self.error_on_missing:
-            raise TaskFailed(f"no file of `{namespace}` fits `files`")
-        with _scratch(context) as folder, self.repository(context, folder) as git:
-            self.check_out(git, self.branch)
-            root = _below(folder, self.git_directory)
-            if self.delete:
-                for path in set(matching(_tracked(root), globs)) - set(paths):
-                    (root / path).unlink()
-            for path in paths:
-                target = inside(root, path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with store.open(namespace, path) as source, target.open("wb") as file:
-                    shutil.copyfileobj(source, file)
-            message = f"Add files of the namespace {namespace}"
-            commit = self.commit(git, self.branch, message, ["."])
-            rows = _changes(git, commit)
-        return {"commitId": commit, "commitURL": None, "files": _stored(rows, context)}
-
-
-class SyncNamespaceFiles(GitSpec):
-    """Take the files of a namespace from a repository."""
-
-    branch: Dynamic[Text] = "main"
-    namespace: Dynamic[Text] | None = None
-    git_directory: Dynamic[Text] = "_files"
-    delete: Dynamic[bool] = False
-    dry_run: Dynamic[bool] = False
-
-    def run(self, context: TaskContext) -> Mapping[str, Any]:
-        namespace = self.namespace or context.variables["flow"]["namespace"]
-        store = context.namespace_files
-        there = set(store.paths(namespace))
-        rows: list[dict[str, Any]] = []
-        with _scratch(context) as folder, self.repository(context, folder) as git:
-            git("init", "--quiet")
-            git("remote", "add", "--", "origin", self.needed_url())
-            git("fetch", "--quiet", "--depth", "1", "origin", f"refs/heads/{self.branch}")
-            git("checkout", "--quiet", "--force", "FETCH_HEAD")
-            root = _below(folder, self.git_directory)
-            found = _tracked(root)
-            for path in found:
-                state = "OVERWRITTEN" if path in there else "ADDED"
-                rows.append({"syncState": state, "gitPath": path, "kestraPath": f"/{path}"})
-                if not self.dry_run:
-                    store.put(namespace, path, root / path)
-        for path in sorted(there - set(found)) if self.delete else ():
-            rows.append({"syncState": "DELETED", "kestraPath": f"/{path}"})
-            if not self.dry_run:
-                store.delete(namespace, path)
-        context.log.info(f"{len(rows)} files of `{namespace}`" + " (dry run)" * self.dry_run)
-        return {"files": _stored(rows, context)}
+    @staticmethod
+    def _write_flows(wanted: FlowFiles, folder: Path, context: TaskContext) -> None:
+        namespace = context.variables["flow"]["namespace"]
+        for flow in context.flow_files.sources(namespace, children=wanted.child_namespaces):
+            target = inside(folder, f"{wanted.git_directory}/{flow.namespace}.{flow.flow_id}.yml")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(flow.text, encoding="utf-8")
 
 
 def _default_branch(git: Repository, *, fails: bool = True) -> str:
@@ -348,33 +315,43 @@ def _default_branch(git: Repository, *, fails: bool = True) -> str:
 
 
 @contextmanager
-def _scratch(context: TaskContext) -> Iterator[Path]:
+def scratch_clone(context: TaskContext) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".git-", dir=context.working_dir) as name:
         yield Path(name)
 
 
-def _below(folder: Path, name: str) -> Path:
+def below(folder: Path, name: str) -> Path:
     return folder if name.strip("./") == "" else inside(folder, name)
 
 
-def _tracked(root: Path) -> list[str]:
+def tracked(git: Repository, root: Path) -> list[str]:
+    """Return the files below a folder of a repository but those that its `.kestraignore` names."""
     found = files_below(root) if root.is_dir() else []
-    return [path for path in found if not path.startswith(".git/")]
+    found = [path for path in found if not path.startswith(".git/")]
+    ignore = root / ".kestraignore"
+    if not ignore.is_file():
+        return found
+    with tempfile.TemporaryDirectory() as aside:
+        # A repository of its own, so that patterns count from this folder on.
+        places = (f"--git-dir={aside}", f"--work-tree={root}")
+        git("init", "--quiet", "--bare", aside)
+        git(*places, "config", "core.bare", "false")
+        kept = git(*places, "ls-files", "-z", "--others", f"--exclude-from={ignore}") or ""
+    return [path for path in found if path in set(kept.split("\0"))]
 
 
-def _changes(git: Repository, commit: str | None) -> list[dict[str, Any]]:
+def changes(git: Repository, commit: str | None) -> list[dict[str, Any]]:
     """Return the files of a commit with the lines that came and went."""
     if commit is None:
         return []
-    said = git("show", "--numstat", "--format=", commit) or ""
     rows = []
-    for line in said.splitlines():
+    for line in (git("show", "--numstat", "--format=", commit) or "").splitlines():
         added, gone, path = line.split("\t", 2)
         rows.append({"file": path, "additions": f"+{added}", "deletions": f"-{gone}"})
     return rows
 
 
-def _stored(rows: Sequence[Mapping[str, Any]], context: TaskContext) -> str:
+def stored(rows: Sequence[Mapping[str, Any]], context: TaskContext) -> str:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / f"diff{EXTENSION}"
         write_items(rows, path)

@@ -17,10 +17,13 @@ from typing import Any, BinaryIO
 import pytest
 
 from kestra_dagster.errors import TaskFailed
+from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.properties import LOAD, RUN, dynamic_fields
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.context import ExecutionFilter, ExecutionView, KeyValue, LogLine
+from kestra_dagster.runtime.flow_folder import FlowFolder
+from kestra_dagster.tasks.registry import default_registry
 
 OWN = ("workingDir", "outputFiles", "outputDirs", "temp")
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR")
@@ -286,6 +289,8 @@ class FolderContext:
         self.executions = Executions(self.log)
         self.kv = KeyValues()
         self.namespace_files = NamespaceFiles(self.folder / "namespaces")
+        (self.folder / "flows").mkdir(exist_ok=True)
+        self.flow_files = FlowFolder(FlowCatalog(default_registry(), self.folder / "flows"))
 
     @property
     def working_dir(self) -> Path:

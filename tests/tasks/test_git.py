@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -159,3 +160,130 @@ def test_credentials_are_in_no_command_and_no_file_of_the_repository(run, contex
     lines = " ".join(line.message for line in context.log.lines)
     assert "hid" not in " ".join([*told, files, lines, str(caught.value)])
     assert "token" in str(caught.value)
+
+
+FLOW = "id: {id}\nnamespace: {namespace}\ntasks:\n  - id: a\n    type: {type}\n    message: hi\n"
+LOG = "io.kestra.plugin.core.log.Log"
+
+
+def flow_text(flow_id: str, namespace: str, type: str = LOG) -> str:
+    return FLOW.format(id=flow_id, namespace=namespace, type=type)
+
+
+def rows_of(context, uri: str) -> set[tuple]:
+    rows = [json.loads(line) for line in context.storage.text(uri).splitlines()]
+    return {(row["syncState"], row.get("flowId") or row.get("kestraPath")) for row in rows}
+
+
+def test_flows_go_to_a_repository_and_come_back(run, context, remote):
+    flows = context.flow_files
+    for flow_id, namespace in (("one", "dev"), ("two", "dev"), ("sub", "dev.team"), ("x", "devx")):
+        flows.put(flow_text(flow_id, namespace))
+    pushed = {"sourceNamespace": "dev", "branch": "flows", "gitDirectory": "f"}
+    outputs = run("PushFlows", **pushed, targetNamespace="prod", includeChildNamespaces=True)
+    assert git(remote, "rev-parse", "flows") == outputs["commitId"]
+    assert outputs["commitURL"] is None
+    names = git(remote, "ls-tree", "-r", "--name-only", "flows", "f/").splitlines()
+    assert names == ["f/one.yml", "f/team/sub.yml", "f/two.yml"]
+    assert "namespace: prod.team" in git(remote, "show", "flows:f/team/sub.yml")
+    taken = {"targetNamespace": "prod", "branch": "flows", "gitDirectory": "f"}
+    dry = run("SyncFlows", **taken, dryRun=True, includeChildNamespaces=True)
+    assert rows_of(context, dry["flows"]) == {("ADDED", name) for name in ("one", "two", "sub")}
+    assert flows.sources("prod", children=True) == []
+    run("SyncFlows", **taken, includeChildNamespaces=True)
+    found = [flow.flow_id for flow in flows.sources("prod", children=True)]
+    assert found == ["one", "two", "sub"]
+    assert (context.folder / "flows/prod/one.yml").read_text() == flow_text("one", "prod")
+    flows.put(flow_text("mine", "prod"))
+    flows.put(flow_text("two", "prod").replace("hi", "changed"))
+    context.variables["flow"] = {"id": "mine", "namespace": "prod"}
+    run("PushFlows", **pushed, flows="t*")
+    run("PushFlows", **pushed, flows=["o*"], dryRun=True)
+    git_flows = git(remote, "ls-tree", "-r", "--name-only", "flows", "f/").splitlines()
+    assert git_flows == names
+    rows = rows_of(context, run("SyncFlows", **taken, delete=True)["flows"])
+    # The flow that runs is not deleted, and what is in other namespaces is not looked at.
+    assert rows == {("UNCHANGED", "one"), ("UPDATED", "two")}
+    assert "message: hi" in flows.sources("prod", children=False)[2].text
+
+
+def test_flows_that_are_not_valid_are_not_written(run, context, remote, tmp_path):
+    work = tmp_path / "work"
+    (work / "_flows").mkdir()
+    (work / "_flows" / "a.yml").write_text(flow_text("a", "x"))
+    (work / "_flows" / "b.yaml").write_text(flow_text("b", "x", "io.kestra.plugin.core.No"))
+    (work / "_flows" / "c.yml").write_text(flow_text("c", "x", "com.example.Missing"))
+    (work / "_flows" / "d.yml").write_text("nothing")
+    (work / "_flows" / ".kestraignore").write_text("/d.yml\n")
+    git(work, "checkout", "-q", "main")
+    git(work, "add", ".")
+    git(work, "commit", "-qm", "flows")
+    git(work, "push", "-q", str(remote), "main")
+    with pytest.raises(TaskFailed, match=r"`b.yaml`: a flow cannot be used: line 5: Invalid type"):
+        run("SyncFlows", targetNamespace="dev")
+    assert context.flow_files.sources("dev", children=True) == []
+    run("SyncFlows", targetNamespace="dev", ignoreInvalidFlows=True)
+    assert "`b.yaml` is left out" in context.log.messages("WARN")[0]
+    found = [flow.flow_id for flow in context.flow_files.sources("dev", children=True)]
+    assert found == ["a", "c"]
+    one = {"targetNamespace": "solo", "flowPath": "_flows/a.yml"}
+    assert run("SyncFlow", **one) == {"flowId": "a", "namespace": "solo"}
+    with pytest.raises(TaskFailed, match=r"no file `_flows/z.yml` on `main`"):
+        run("SyncFlow", **{**one, "flowPath": "_flows/z.yml"})
+
+
+def test_a_namespace_and_its_folder_become_the_same(run, context, remote):
+    flows, store = context.flow_files, context.namespace_files
+    flows.put(flow_text("one", "dev"))
+    store.put("dev", "q/a.sql", b"select 1")
+    sync = {"namespace": "dev", "branch": "sync", "gitDirectory": "k"}
+    first = run("NamespaceSync", **sync)
+    assert git(remote, "rev-parse", "sync") == first["commitId"]
+    names = git(remote, "ls-tree", "-r", "--name-only", "sync", "k/").splitlines()
+    assert names == ["k/dev/files/q/a.sql", "k/dev/flows/one.yaml"]
+    assert run("NamespaceSync", **sync)["commitId"] is None
+    flows.delete("dev", "one")
+    flows.put(flow_text("two", "dev"))
+    store.put("dev", "q/a.sql", b"select 2")
+    from_git = {**sync, "sourceOfTruth": "GIT"}
+    with pytest.raises(TaskFailed, match="not in Git: `two`"):
+        run("NamespaceSync", **from_git, whenMissingInSource="FAIL")
+    run("NamespaceSync", **from_git, dryRun=True)
+    run("NamespaceSync", **from_git, protectedNamespaces=["dev"])
+    assert [flow.flow_id for flow in flows.sources("dev", children=False)] == ["one", "two"]
+    assert store.open("dev", "q/a.sql").read() == b"select 1"
+    run("NamespaceSync", **from_git)
+    assert [flow.flow_id for flow in flows.sources("dev", children=False)] == ["one"]
+    store.delete("dev", "q/a.sql")
+    run("NamespaceSync", **sync)
+    assert git(remote, "ls-tree", "-r", "--name-only", "sync", "k/") == "k/dev/flows/one.yaml"
+
+
+def test_files_of_the_execution_are_pushed(run, context, remote):
+    uri = context.storage.put(b"made", "made.txt")
+    context.variables["outputs"] = {"a": {"outputFiles": {"made.txt": uri, "no.csv": uri}}}
+    pushed = run("PushExecutionFiles", branch="out", files="*.txt")
+    assert git(remote, "show", "out:_outputs/made.txt") == "made"
+    assert "no.csv" not in git(remote, "ls-tree", "-r", "--name-only", "out")
+    assert "made.txt" in context.storage.text(pushed["files"])
+    run("PushExecutionFiles", branch="out", filesMap={"b/execution-1.txt": uri})
+    assert git(remote, "show", "out:_outputs/b/execution-1.txt") == "made"
+    assert run("PushExecutionFiles", branch="out", files="*.none") == {}
+    with pytest.raises(TaskFailed, match="no file of this execution"):
+        run("PushExecutionFiles", branch="out", files="*.none", errorOnMissing=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://me:pw@github.com/o/r.git", "https://github.com/o/r/commit/abc"),
+        ("git@github.com:o/r.git", "https://github.com/o/r/commit/abc"),
+        ("https://bitbucket.org/o/r", "https://bitbucket.org/o/r/commits/abc"),
+        ("file:///x/r.git", None),
+    ],
+)
+def test_where_a_commit_is_seen(url, expected):
+    from kestra_dagster.tasks.git import Push
+
+    push = Push.model_validate({"url": url, "branch": "main"})
+    assert push.commit_url("main", "abc") == expected
