@@ -1,4 +1,4 @@
-"""AWS services that take messages: SQS, SNS, Kinesis and EventBridge."""
+"""AWS services that take messages: SQS, SNS and EventBridge."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
-from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.errors import TaskMisconfigured
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.aws import AwsSpec
+from kestra_dagster.tasks.aws_batches import data_of, put
 from kestra_dagster.tasks.aws_failures import aws_errors
 from kestra_dagster.tasks.data_from import DataFrom, each_map
 from kestra_dagster.tasks.fetching import fetched
+from kestra_dagster.tasks.messages import Serde, decoded
 from kestra_dagster.tasks.polling import Found, Poll
 
 _AT_ONCE = 10
-_KINESIS_AT_ONCE = 500
 
 
 class SqsPublish(AwsSpec):
@@ -52,7 +52,7 @@ class SqsConsume(AwsSpec):
     wait_time: Dynamic[Duration] | None = None
     visibility_timeout: Dynamic[int] | None = None
     auto_delete: Dynamic[bool] = True
-    serde_type: Dynamic[Literal["STRING", "JSON"]] = "STRING"
+    serde_type: Dynamic[Serde] = "STRING"
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
         if self.max_records is None and self.max_duration is None:
@@ -82,7 +82,7 @@ class SqsConsume(AwsSpec):
             )
             found = answer.get("Messages", ())
             for message in found:
-                yield _read(message["Body"], self.serde_type)
+                yield decoded(message["Body"], self.serde_type)
                 wanted -= 1
                 if self.auto_delete:
                     client.delete_message(
@@ -112,7 +112,7 @@ class SqsPoll(SqsConsume, Poll):
                 found = answer.get("Messages", ())
                 if not found:
                     break
-                bodies += [_read(message["Body"], self.serde_type) for message in found]
+                bodies += [decoded(message["Body"], self.serde_type) for message in found]
                 handles += [message["ReceiptHandle"] for message in found]
             if not bodies:
                 return Found(None, memory)
@@ -138,7 +138,7 @@ class SnsPublish(AwsSpec):
             for message in each_map(self.from_, context):
                 context.cancel.check()
                 fields = {
-                    "Message": _data(message),
+                    "Message": data_of(message),
                     "Subject": message.get("subject"),
                     "PhoneNumber": message.get("phoneNumber"),
                     "MessageStructure": message.get("messageStructure"),
@@ -152,56 +152,6 @@ class SnsPublish(AwsSpec):
         return {"messagesCount": count}
 
 
-class PutRecords(AwsSpec):
-    """Write records to a Kinesis stream."""
-
-    stream_name: Dynamic[Text] | None = None
-    stream_arn: Dynamic[Text] | None = None
-    records: DataFrom
-    fail_on_unsuccessful_records: Dynamic[bool] = True
-
-    def run(self, context: TaskContext) -> Mapping[str, Any]:
-        if not (self.stream_name or self.stream_arn):
-            raise TaskMisconfigured("one of `streamName` and `streamArn` has to be set")
-        arn, name = self.stream_arn, self.stream_name
-        stream = {"StreamARN": arn} if arn else {"StreamName": name}
-        results: list[dict[str, Any]] = []
-        with aws_errors(f"write to the stream `{arn or name}`"):
-            client = self.client("kinesis")
-            records = each_map(self.records, context)
-            while batch := list(islice(records, _KINESIS_AT_ONCE)):
-                context.cancel.check()
-                sent = client.put_records(
-                    Records=[_kinesis_record(record) for record in batch], **stream
-                )
-                for record, result in zip(batch, sent["Records"], strict=True):
-                    results.append(
-                        {
-                            "record": record,
-                            "sequenceNumber": result.get("SequenceNumber"),
-                            "shardId": result.get("ShardId"),
-                            "errorCode": result.get("ErrorCode"),
-                            "errorMessage": result.get("ErrorMessage"),
-                        }
-                    )
-        failed = [one for one in results if one["errorCode"]]
-        outputs = {
-            "uri": fetched(results, "STORE", context)["uri"],
-            "failedRecordsCount": len(failed),
-            "recordCount": len(results),
-        }
-        context.metric("record.count", len(results))
-        context.metric("record.failed", len(failed))
-        context.metric("record.successful", len(results) - len(failed))
-        if failed and self.fail_on_unsuccessful_records:
-            raise TaskFailed(
-                f"{len(failed)} of {len(results)} records were refused: "
-                f"{failed[0]['errorCode']}: {failed[0]['errorMessage']}",
-                outputs=outputs,
-            )
-        return outputs
-
-
 class PutEvents(AwsSpec):
     """Send events to EventBridge."""
 
@@ -209,59 +159,32 @@ class PutEvents(AwsSpec):
     fail_on_unsuccessful_events: Dynamic[bool] = True
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
-        results: list[dict[str, Any]] = []
         with aws_errors("send events to EventBridge"):
             client = self.client("events")
-            entries = each_map(self.entries, context)
-            while batch := list(islice(entries, _AT_ONCE)):
-                context.cancel.check()
-                sent = client.put_events(Entries=[_event(entry) for entry in batch])
-                for entry, result in zip(batch, sent["Entries"], strict=True):
-                    results.append(
-                        {
-                            "entry": entry,
-                            "eventId": result.get("EventId"),
-                            "errorCode": result.get("ErrorCode"),
-                            "errorMessage": result.get("ErrorMessage"),
-                        }
-                    )
-        failed = [one for one in results if one["errorCode"]]
+
+            def send(entries: list[dict]) -> list[dict[str, Any]]:
+                sent = client.put_events(Entries=[_event(entry) for entry in entries])
+                return sent["Entries"]
+
+            sent = put(each_map(self.entries, context), _AT_ONCE, send, "entry", context)
+        sent.measure(context)
         outputs = {
-            "uri": fetched(results, "STORE", context)["uri"],
-            "failedEntryCount": len(failed),
-            "entryCount": len(results),
+            "uri": sent.stored(context),
+            "failedEntryCount": len(sent.failed),
+            "entryCount": len(sent.results),
         }
-        context.metric("entry.count", len(results))
-        context.metric("entry.failed", len(failed))
-        context.metric("entry.successful", len(results) - len(failed))
-        if failed and self.fail_on_unsuccessful_events:
-            raise TaskFailed(
-                f"{len(failed)} of {len(results)} events were refused: "
-                f"{failed[0]['errorCode']}: {failed[0]['errorMessage']}",
-                outputs=outputs,
-            )
+        sent.check(self.fail_on_unsuccessful_events, outputs)
         return outputs
 
 
 def _sqs_message(message: Mapping[str, Any]) -> dict[str, Any]:
     fields = {
-        "MessageBody": _data(message),
+        "MessageBody": data_of(message),
         "MessageGroupId": message.get("groupId"),
         "MessageDeduplicationId": message.get("deduplicationId"),
         "DelaySeconds": message.get("delaySeconds"),
     }
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _kinesis_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    if record.get("partitionKey") is None:
-        raise TaskMisconfigured("every record needs a `partitionKey`")
-    more = record.get("explicitHashKey")
-    return {
-        "Data": _data(record).encode(),
-        "PartitionKey": str(record["partitionKey"]),
-        **({"ExplicitHashKey": str(more)} if more is not None else {}),
-    }
 
 
 def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,19 +197,3 @@ def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
         "Resources": entry.get("resources"),
     }
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _data(message: Mapping[str, Any]) -> str:
-    if "data" not in message:
-        raise TaskMisconfigured("every message needs `data`")
-    data = message["data"]
-    return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-
-
-def _read(body: str, how: str) -> Any:
-    if how == "STRING":
-        return body
-    try:
-        return json.loads(body)
-    except ValueError as error:
-        raise TaskFailed(f"a message is not JSON: {error}") from error

@@ -102,8 +102,10 @@ _ROWS: Mapping[str, str] = {
         "aws.athena.Query=AthenaQuery aws.ecr.GetAuthToken aws.glue.GetJobRun "
         "aws.glue.StartJobRun aws.glue.StopJobRun aws.lambda.Invoke"
     ),
+    "aws_cloudwatch": "aws.cloudwatch.Push aws.cloudwatch.Query",
+    "aws_kinesis": "aws.kinesis.Consume aws.kinesis.PutRecords",
     "aws_messages": (
-        "aws.eventbridge.PutEvents aws.kinesis.PutRecords aws.sns.Publish=SnsPublish "
+        "aws.eventbridge.PutEvents aws.sns.Publish=SnsPublish "
         "aws.sqs.Consume=SqsConsume aws.sqs.Publish=SqsPublish"
     ),
     "notify_channels": (

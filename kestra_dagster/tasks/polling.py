@@ -18,6 +18,7 @@ from kestra_dagster.tasks.families import FILE_SERVERS, JDBC
 
 POLLING: Mapping[str, str] = {
     "io.kestra.plugin.core.http.Trigger": "http_trigger:HttpPoll",
+    "io.kestra.plugin.aws.cloudwatch.Trigger": "aws_cloudwatch:CloudWatchPoll",
     "io.kestra.plugin.aws.s3.Trigger": "aws_s3_trigger:S3Poll",
     "io.kestra.plugin.aws.sqs.Trigger": "aws_messages:SqsPoll",
     "io.kestra.plugin.amqp.Trigger": "amqp:AmqpPoll",

@@ -11,11 +11,14 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.properties import RUN
+from kestra_dagster.tasks.aws_cloudwatch import CloudWatchPoll, Push
+from kestra_dagster.tasks.aws_cloudwatch import Query as CloudWatchQuery
 from kestra_dagster.tasks.aws_dynamodb import DeleteItem, GetItem, PutItem, Query, Scan
 from kestra_dagster.tasks.aws_jobs import AthenaQuery, GetAuthToken, GetJobRun, Invoke, StartJobRun
+from kestra_dagster.tasks.aws_kinesis import Consume, PutRecords
 from kestra_dagster.tasks.aws_messages import (
     PutEvents,
-    PutRecords,
     SnsPublish,
     SqsConsume,
     SqsPoll,
@@ -195,3 +198,39 @@ def test_ecr_and_lambda(context, endpoint, connection) -> None:
     assert token["type"] == "io.kestra.datatype:aes_encrypted"
     with pytest.raises(TaskFailed, match="cannot call the function `none`"):
         context.run(Invoke, {**connection, "functionArn": "none"})
+
+
+def test_kinesis_is_read_from_all_shards(context, endpoint, connection) -> None:
+    client(endpoint, "kinesis").create_stream(StreamName="read", ShardCount=2)
+    records = [{"partitionKey": f"key-{n}", "data": {"n": n}} for n in range(6)]
+    on = {**connection, "streamName": "read"}
+    context.run(PutRecords, {**on, "records": records})
+    quick = {"maxDuration": "PT1S", "pollDuration": "PT0.1S"}
+    asked = {**on, **quick, "iteratorType": "TRIM_HORIZON", "maxRecords": 6}
+    taken = context.run(Consume, asked)
+    rows = stored(context, taken["uri"])
+    assert sorted(json.loads(row["data"])["n"] for row in rows) == list(range(6))
+    assert taken["count"] == 6
+    assert taken["lastSequencePerShard"].keys() == {row["shardId"] for row in rows}
+    assert context.run(Consume, {**asked, "maxRecords": 2})["count"] == 2
+    assert context.run(Consume, {**on, **quick})["count"] == 0
+    with pytest.raises(TaskMisconfigured, match="needs `startingSequenceNumber`"):
+        context.run(Consume, {**asked, "iteratorType": "AT_SEQUENCE_NUMBER"})
+
+
+def test_cloudwatch(context, endpoint, connection) -> None:
+    on = {**connection, "namespace": "Custom/App"}
+    metrics = [
+        {"metricName": "Requests", "value": n, "unit": "Count", "dimensions": {"env": "prod"}}
+        for n in ("{{ 40 + 1 }}", 43)
+    ]
+    assert context.run(Push, {**on, "metrics": metrics}) == {"count": 2}
+    env = [{"name": "env", "value": "prod"}]
+    asked = {**on, "metricName": "Requests", "dimensions": env, "statistic": "Sum"}
+    found = context.run(CloudWatchQuery, {**asked, "window": "PT10M"})
+    assert sum(point["sum"] for point in found["series"]) == 84
+    assert found["series"][0]["timestamp"].startswith("20")
+    poll = CloudWatchPoll.model_validate(asked, context=RUN)
+    assert poll.poll(context, {}).outputs is not None
+    none = poll.model_copy(update={"metric_name": "None"})
+    assert none.poll(context, {}).outputs is None
