@@ -73,6 +73,7 @@ class NatsSpec(RunnableSpec):
             token=self.token,
             connect_timeout=_CONNECT_SECONDS,
             max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             allow_reconnect=False,
             error_cb=silent,
             **more,
