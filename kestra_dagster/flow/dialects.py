@@ -135,6 +135,7 @@ ALIASES: Mapping[str, str] = _aliases()
 
 _MOVED = (
     ("io.kestra.plugin.langchain4j.", "io.kestra.plugin.ai."),
+    ("io.kestra.plugin.docker.cli.", "io.kestra.plugin.docker."),
     ("io.kestra.plugin.astradb.", "io.kestra.plugin.cassandra.astradb."),
     (f"{_NOTIFICATIONS}slack.", "io.kestra.plugin.slack.notifications."),
     (f"{_NOTIFICATIONS}mail.", "io.kestra.plugin.email."),

@@ -31,7 +31,7 @@ class DockerSpec(RunnableSpec):
     config: Dynamic[Text | dict[str, Any]] | None = None
     credentials: Dynamic[DockerCredentials] | None = None
 
-    def docker(self, place: ScriptPlace, words: Sequence[str]) -> list[str]:
+    def docker(self, place: ScriptPlace, words: Sequence[str], *, quiet: bool = False) -> list[str]:
         """Run a command of the client, its lines in the log, and return what it says."""
         found = client(place, self.host, self.config, self.credentials)
         said: list[str] = []
@@ -39,7 +39,7 @@ class DockerSpec(RunnableSpec):
 
         def take(line: str, stream: Stream) -> None:
             (said if stream == "stdout" else wrong).append(line)
-            if line.strip():
+            if line.strip() and not quiet:
                 place.context.log.info(line)
 
         argv = [*found.command, *words]

@@ -75,6 +75,7 @@ _ROWS: Mapping[str, str] = {
         "dbt.cli.Seed dbt.cli.Snapshot dbt.cli.Test"
     ),
     "docker": "docker.Build docker.Pull docker.Push docker.Run docker.Tag",
+    "docker_objects": "docker.Compose docker.ImageLs docker.Prune docker.Rm docker.Stop",
     "git": "git.Clone git.Push",
     "git_files": "git.PushExecutionFiles git.PushNamespaceFiles git.SyncNamespaceFiles",
     "git_flows": "git.NamespaceSync git.PushFlows git.SyncFlow git.SyncFlows",

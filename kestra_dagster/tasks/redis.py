@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -167,22 +167,46 @@ class Increment(RedisSpec):
         return {"key": self.key, "value": value}
 
 
-class ListPush(RedisSpec):
-    """Put values in front of a list."""
+class _Sending(RedisSpec):
+    """What the tasks share that send values one by one."""
 
-    key: Dynamic[Text]
+    counted: ClassVar[str]
     from_: Values = Field(alias="from")
     serde_type: Dynamic[Serde] = "STRING"
+
+    def send(self, client: Any, value: str) -> None:
+        """Send one value."""
+        raise NotImplementedError(type(self).__name__)
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
         count = 0
         with self.connected(context) as client:
             for value in each(self.from_, context):
                 context.cancel.check()
-                client.lpush(self.key, written(value, self.serde_type))
+                self.send(client, written(value, self.serde_type))
                 count += 1
-        context.metric("inserted.records.count", count)
+        context.metric(self.counted, count)
         return {"count": count}
+
+
+class ListPush(_Sending):
+    """Put values in front of a list."""
+
+    counted = "inserted.records.count"
+    key: Dynamic[Text]
+
+    def send(self, client: Any, value: str) -> None:
+        client.lpush(self.key, value)
+
+
+class Publish(_Sending):
+    """Send values to those who listen to a channel."""
+
+    counted = "published.records.count"
+    channel: Dynamic[Text]
+
+    def send(self, client: Any, value: str) -> None:
+        client.publish(self.channel, value)
 
 
 class ListPop(RedisSpec):
@@ -237,24 +261,6 @@ class RedisListPoll(ListPop, Poll):
                 pipe.execute()
 
         return Found({"uri": stored["uri"], "count": stored["size"]}, memory, finish)
-
-
-class Publish(RedisSpec):
-    """Send values to those who listen to a channel."""
-
-    channel: Dynamic[Text]
-    from_: Values = Field(alias="from")
-    serde_type: Dynamic[Serde] = "STRING"
-
-    def run(self, context: TaskContext) -> Mapping[str, Any]:
-        count = 0
-        with self.connected(context) as client:
-            for value in each(self.from_, context):
-                context.cancel.check()
-                client.publish(self.channel, written(value, self.serde_type))
-                count += 1
-        context.metric("published.records.count", count)
-        return {"count": count}
 
 
 def read(text: str, how: Serde) -> Any:

@@ -202,3 +202,45 @@ def test_images_are_built_tagged_and_run(context, docker):
         do("Pull", image="127.0.0.1:1/nowhere:1")
     with pytest.raises(TaskFailed, match="`docker build` failed"):
         do("Build", dockerfile=f"FROM {IMAGE}\nCOPY nowhere /x\n", tags=["x:1"], pull=False)
+
+
+def test_what_an_engine_holds_is_listed_stopped_and_removed(context, docker):
+    def do(kind: str, **properties: Any) -> Any:
+        spec = default_registry().spec(f"io.kestra.plugin.docker.{kind}")
+        return context.run(spec, properties)
+
+    docker("tag", IMAGE, "listed:1")
+    found = do("ImageLs", imageNameFilter="listed")
+    assert (found["count"], "listed:1" in found["images"][0]["repoTags"]) == (1, True)
+    assert found["images"][0]["created"] is not None
+    assert do("ImageLs", labelFilter={"of": "nobody"})["images"] == []
+    sleep = ("run", "--detach", "--network", "none", IMAGE, "sleep", "600")
+    first, second = docker(*sleep), docker(*sleep)
+    do("Stop", containerId=first, kill=True)
+    with pytest.raises(TaskFailed, match="`docker rm` failed"):
+        do("Rm", containerIds=[second])
+    do("Rm", containerIds=[second], imageIds=["listed:1"], force=True)
+    assert do("ImageLs", imageNameFilter="listed")["count"] == 0
+    docker("create", "--network", "none", IMAGE, "true")
+    do("Prune", pruneType="CONTAINERS", labelFilters=["of=nobody"])
+    assert docker("ps", "--all", "--quiet") != ""
+    do("Prune", pruneType="CONTAINERS")
+
+
+def test_compose_is_told_what_to_do(context, tmp_path, monkeypatch):
+    told = tmp_path / "bin" / "docker"
+    told.parent.mkdir()
+    told.write_text('#!/bin/sh\necho "$@"; cat "$3"\n')
+    told.chmod(0o755)
+    monkeypatch.setenv("PATH", str(told.parent), prepend=":")
+    spec = default_registry().spec("io.kestra.plugin.docker.Compose")
+    text = "services:\n  web:\n    image: nginx"
+    context.run(spec, {"composeFile": text, "services": ["web"], "projectName": "a b"})
+    assert context.log.messages("INFO")[:2] == [
+        "compose -f .compose.yaml -p a b up -d web",
+        "services:",
+    ]
+    uri = context.storage.put(b"services: {}", "compose.yaml")
+    given = {"composeFile": "my.yaml", "inputFiles": {"my.yaml": uri}, "command": "DOWN"}
+    context.run(spec, given)
+    assert context.log.messages("INFO")[-2:] == ["compose -f my.yaml down", "services: {}"]
