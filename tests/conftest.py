@@ -7,6 +7,8 @@ import pytest
 # Before anything of Dagster is imported, here and in the processes that tests start.
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 
+pytest_plugins = ["tests.servers"]
+
 _TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
 
 

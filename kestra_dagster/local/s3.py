@@ -54,7 +54,7 @@ def serve(home: Path) -> Iterator[Running]:
         # By the environment, since every user of the machine can read command lines. A CSV field.
         "RCLONE_AUTH_KEY": f'"{key_id},{key}"',
     }
-    command = [_rclone(), "serve", "s3", "--addr", "127.0.0.1:0", "--dir-cache-time", "1s"]
+    command = [rclone(), "serve", "s3", "--addr", "127.0.0.1:0", "--dir-cache-time", "1s"]
     with process([*command, str(folder)], environment=environment, piped=True) as child:
         assert child.stdout
         output = []
@@ -75,7 +75,7 @@ def serve(home: Path) -> Iterator[Running]:
         yield Running(lambda: child.poll() is not None, details)
 
 
-def _rclone() -> str:
+def rclone() -> str:
     beside = Path(sys.executable).with_name("rclone")
     found = str(beside) if beside.exists() else shutil.which("rclone")
     if not found:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
 from kestra_dagster.orchestration.trigger_store import TriggerStore
 from kestra_dagster.runtime.events import Event, Listener, StateChanged
 from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.patience import ServerGone
 from kestra_dagster.triggers.conditions import ExecutionFacts
-
-TRIES = 4
 
 
 def changes_listener(
@@ -53,17 +51,12 @@ def _record(store: TriggerStore, execution: Execution, event: StateChanged) -> N
 
     facts = facts_of(execution, event.state)
     runs = list(dict.fromkeys((execution.id, execution.run_id)))
-    for attempt in range(1, TRIES + 1):
-        try:
-            store.record(facts, event.time, runs)
-            return
-        except DBAPIError as error:
-            if attempt == TRIES:
-                logging.getLogger("kestra_dagster").warning(
-                    "triggers will not hear that execution %s is %s: %s",
-                    execution.id,
-                    event.state,
-                    error.orig,
-                )
-                return
-            time.sleep(2 ** (attempt - 2))
+    try:
+        store.record(facts, event.time, runs)
+    except (DBAPIError, ServerGone) as error:
+        logging.getLogger("kestra_dagster").warning(
+            "triggers will not hear that execution %s is %s: %s",
+            execution.id,
+            event.state,
+            error.orig if isinstance(error, DBAPIError) else error,
+        )

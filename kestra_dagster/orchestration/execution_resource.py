@@ -31,13 +31,16 @@ from kestra_dagster.runtime.alive import is_held
 from kestra_dagster.runtime.continuation import Continuation
 from kestra_dagster.runtime.events import Event, Listener, StateChanged, TaskPaused
 from kestra_dagster.runtime.execution import Execution
+from kestra_dagster.runtime.journal import FolderJournals
+from kestra_dagster.runtime.journal_sql import sql_journals
 from kestra_dagster.runtime.kills import killable
 from kestra_dagster.runtime.kv import SqlKeyValues
 from kestra_dagster.runtime.lifecycle import running
 from kestra_dagster.runtime.open import open_execution
 from kestra_dagster.runtime.opening import read_opening
-from kestra_dagster.runtime.platform import Platform, storage_root
+from kestra_dagster.runtime.platform import Platform, storage_of
 from kestra_dagster.runtime.secrets import Masker, environment_secret
+from kestra_dagster.runtime.store import FolderStore
 
 
 def execution_of_run(
@@ -149,21 +152,33 @@ def _telling(instance: dg.DagsterInstance, run_id: str, current: Session) -> Lis
 def platform_of(
     instance: dg.DagsterInstance, types: TaskTypes, flows: FlowCatalog | None = None
 ) -> Platform:
-    """Return the platform of a Dagster instance: its files are beside the instance's own."""
-    root = storage_root(Path(instance.storage_directory()).parent / "kestra")
+    """Return the platform of a Dagster instance.
+
+    Its files are beside the instance's own, or where KESTRA_DAGSTER_STORAGE says. With an S3 the
+    journals are where the instance's database is: in Postgres, or beside the file of SQLite.
+    """
+    root, store = storage_of(Path(instance.storage_directory()).parent / "kestra")
+    url = database_url(instance)
+    journals = None
+    if not isinstance(store, FolderStore) and not url.startswith("sqlite"):
+        # Whoever reaches the database may be on a machine that has nothing of this folder.
+        journals = sql_journals(url)
 
     def alive(run_id: str) -> bool:
-        return _alive(instance, run_id) and is_held(root / "runs" / run_id) is not False
+        return _alive(instance, run_id) and is_held(platform.run_folder(run_id)) is not False
 
-    return Platform(
+    platform = Platform(
         root,
         types,
-        _store(database_url(instance)),
+        _store(url),
         flows=flows,
         list_executions=partial(InstanceExecutions, instance=instance),
         launch=children_on(instance),
         alive=alive,
+        store=store,
+        journals=journals or FolderJournals(root / "runs"),
     )
+    return platform
 
 
 @lru_cache(maxsize=8)

@@ -214,7 +214,7 @@ class PollContext:
         self.metric = _Silent()
         self.kv = desk.platform.kv
         self.files = start_files(flow, key)
-        self.storage = ExecutionStorage(desk.platform.files, self.files).task(trigger.id, "poll")
+        self.storage = ExecutionStorage(desk.platform.store, self.files).task(trigger.id, "poll")
 
     @property
     def working_dir(self) -> Path:

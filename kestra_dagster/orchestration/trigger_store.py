@@ -10,20 +10,23 @@ from __future__ import annotations
 import json
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kestra_dagster.runtime.kv import create_tables, engine_of
+from kestra_dagster.runtime.patience import Patience, place_of
 from kestra_dagster.runtime.records_json import jsonable
 from kestra_dagster.triggers.conditions import ExecutionFacts
 from kestra_dagster.triggers.starts import Start
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
+
+T = TypeVar("T")
 
 _WRITERS = 0x6B657374
 """Postgres's advisory lock that a writer of changes shares, and a reader holds for a moment."""
@@ -60,65 +63,98 @@ class _Tables:
 
 
 class TriggerStore:
-    """The tables of triggers in a database (SQLite or Postgres); opened at the first use."""
+    """The tables of triggers in a database (SQLite or Postgres); opened at the first use.
+
+    A Postgres that restarts is waited for, and what it may have done before its answer got lost is
+    not done twice.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._lock = threading.Lock()
         self._opened: tuple[Engine, _Tables] | None = None
+        self._patience: Patience | None = None
 
     def record(self, facts: ExecutionFacts, at: datetime, runs: Sequence[str]) -> None:
         """Record that an execution went over to the state of `facts`."""
-        with self._connection() as connection:
+        tried = False
+
+        def write(connection: Connection, tables: _Tables) -> None:
+            nonlocal tried
             _begin(connection, _WRITERS, shared=True)
-            _insert_change(connection, self._tables.changes, facts, at, runs)
+            if not tried or not _is_recorded(connection, tables.changes, facts, at):
+                tried = True
+                _insert_change(connection, tables.changes, facts, at, runs)
             connection.commit()
+
+        self._done(write)
 
     def ended(self, execution_ids: Iterable[str], states: Sequence[str]) -> set[str]:
         """Return which executions were recorded in one of the states."""
-        changes = self._tables.changes
-        query = (
-            changes.select()
-            .with_only_columns(changes.c.execution)
-            .where(changes.c.execution.in_(list(execution_ids)), changes.c.state.in_(states))
-        )
-        with self._connection() as connection:
+
+        def read(connection: Connection, tables: _Tables) -> set[str]:
+            changes = tables.changes
+            query = (
+                changes.select()
+                .with_only_columns(changes.c.execution)
+                .where(changes.c.execution.in_(list(execution_ids)), changes.c.state.in_(states))
+            )
             return set(connection.execute(query).scalars())
+
+        return self._done(read)
 
     def newest(self) -> int:
         """Return the number up to which no change can still be on its way."""
         from sqlalchemy import func, select
 
-        with self._connection() as connection:
+        def read(connection: Connection, tables: _Tables) -> int:
             _begin(connection, _WRITERS)
-            number = connection.execute(select(func.max(self._tables.changes.c.number))).scalar()
+            number = connection.execute(select(func.max(tables.changes.c.number))).scalar()
             connection.commit()
-        return number or 0
+            return number or 0
+
+        return self._done(read)
 
     def glance(self, now: datetime) -> tuple[int, int]:
         """Return two numbers that change when there may be something to decide or to ask for."""
         from sqlalchemy import func, select
 
-        changes, starts = self._tables.changes, self._tables.starts
-        due = starts.c.run.is_(None) & starts.c.ended.is_(None)
-        due &= starts.c.created <= now.timestamp()
-        with self._connection() as connection:
+        def read(connection: Connection, tables: _Tables) -> tuple[int, int]:
+            changes, starts = tables.changes, tables.starts
+            due = starts.c.run.is_(None) & starts.c.ended.is_(None)
+            due &= starts.c.created <= now.timestamp()
             number = connection.execute(select(func.max(changes.c.number))).scalar()
             waiting = connection.execute(select(func.count()).select_from(starts).where(due))
             return number or 0, waiting.scalar() or 0
 
+        return self._done(read)
+
     @contextmanager
     def work(self) -> Iterator[Work]:
-        """Hold the only place from where starts are decided; all that is done is done at once."""
-        with self._connection() as connection:
-            _begin(connection, _WORKERS)
-            yield Work(connection, self._tables)
+        """Hold the only place from where starts are decided; all that is done is done at once.
+
+        The server is waited for at the beginning. Where it goes away later nothing of it is done,
+        and the error is raised: what was to be decided is still there to be decided.
+        """
+
+        def begun() -> Connection:
+            connection = self._open()[0].connect()
+            try:
+                _begin(connection, _WORKERS)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+        with self._patiently(begun) as connection:
+            yield Work(connection, self._open()[1])
             connection.commit()
 
     def claim(self, key: str, run_ids: Sequence[str]) -> Asked | None:
         """Take a start for an execution of these runs, the newest last; None if others have it."""
-        starts = self._tables.starts
-        with self._connection() as connection:
+
+        def take(connection: Connection, tables: _Tables) -> Asked | None:
+            starts = tables.starts
             _begin(connection, _WORKERS)
             row = connection.execute(starts.select().where(starts.c.key == key)).one_or_none()
             if row is None or (row.run is not None and row.run not in run_ids):
@@ -127,28 +163,59 @@ class TriggerStore:
                 taken = starts.update().where(starts.c.key == key).values(run=run_ids[0])
                 connection.execute(taken)
                 connection.commit()
-        return _asked(row)
+            return _asked(row)
+
+        return self._done(take)
 
     def asked(self, key: str) -> Asked | None:
         """Return a start by its key."""
-        starts = self._tables.starts
-        with self._connection() as connection:
+
+        def read(connection: Connection, tables: _Tables) -> Asked | None:
+            starts = tables.starts
             row = connection.execute(starts.select().where(starts.c.key == key)).one_or_none()
-        return None if row is None else _asked(row)
+            return None if row is None else _asked(row)
+
+        return self._done(read)
 
     def add(self, start: Start, trigger: str, at: datetime) -> None:
         """Keep a start that is to be taken up from a moment on."""
-        with self.work() as work:
-            work.add(start, trigger, at)
+        self._worked(lambda work: work.add(start, trigger, at))
 
-    @property
-    def _tables(self) -> _Tables:
-        return self._open()[1]
+    def take(self, key: str, run_id: str) -> None:
+        """Say which run has taken a start."""
+        self._worked(lambda work: work.take(key, run_id))
 
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        with self._open()[0].connect() as connection:
-            yield connection
+    def end(self, key: str, state: str) -> None:
+        """Say in which state the execution of a start ended."""
+        self._worked(lambda work: work.end(key, state))
+
+    def _worked(self, do: Callable[[Work], object]) -> None:
+        """Do a piece of work that may be done twice."""
+
+        def attempt() -> None:
+            with self.work() as work:
+                do(work)
+
+        self._patiently(attempt)
+
+    def _done(self, do: Callable[[Connection, _Tables], T]) -> T:
+        """Do on a connection what may be done twice; what is not committed is taken back."""
+
+        def attempt() -> T:
+            engine, tables = self._open()
+            with engine.connect() as connection:
+                return do(connection, tables)
+
+        return self._patiently(attempt)
+
+    def _patiently(self, do: Callable[[], T]) -> T:
+        if self._url.startswith("sqlite"):
+            return do()
+        with self._lock:
+            patience = self._patience = self._patience or Patience(place_of(self._url))
+        done = patience.retried(do)
+        patience.answered()
+        return done
 
     def _open(self) -> tuple[Engine, _Tables]:
         with self._lock:
@@ -327,6 +394,14 @@ def _insert_change(
             payload=json.dumps(jsonable(payload)),
         )
     )
+
+
+def _is_recorded(
+    connection: Connection, changes: Table, facts: ExecutionFacts, at: datetime
+) -> bool:
+    same = changes.c.execution == facts.id, changes.c.state == facts.state
+    query = changes.select().where(*same, changes.c.at == at.timestamp()).limit(1)
+    return connection.execute(query).one_or_none() is not None
 
 
 def _recorded(row: Any) -> Recorded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,15 @@ def hold(folder: Path) -> IO[bytes]:
     file = os.fdopen(descriptor, "r+b")
     fcntl.flock(file, fcntl.LOCK_SH)
     return file
+
+
+def let_go(held: IO[bytes], folder: Path) -> None:
+    """Say that it runs no more; a folder that held nothing else is removed."""
+    with suppress(OSError):
+        if os.listdir(folder) == [_FILE]:
+            (folder / _FILE).unlink()
+            folder.rmdir()
+    held.close()
 
 
 def is_held(folder: Path) -> bool | None:

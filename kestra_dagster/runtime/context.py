@@ -38,8 +38,8 @@ class Storage(Protocol):
         """Open a stored file for reading; raise TaskFailed for an unknown or a foreign one."""
         ...
 
-    def local_path(self, uri: str) -> Path:
-        """Return a readable local copy (the file itself where storage is a folder)."""
+    def local(self, uri: str) -> AbstractContextManager[Path]:
+        """Give a stored file as a local one to read (itself where storage is a folder)."""
         ...
 
     def size(self, uri: str) -> int: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import IO, Any
 
@@ -15,7 +16,7 @@ from kestra_dagster.flow.model import Flow, Task
 from kestra_dagster.plan.compile import CORE_FLOW
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.plan.places import places
-from kestra_dagster.runtime.alive import hold
+from kestra_dagster.runtime.alive import hold, let_go
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.children import CORRELATION
 from kestra_dagster.runtime.context import ExitState, LogLine
@@ -132,10 +133,10 @@ class Execution:
         self.first_started: datetime = retry_of.first_started if retry_of else self.started
         self.original_id = original_id or execution_id
         self.storage = ExecutionStorage(
-            platform.files,
+            platform.store,
             execution_prefix(self.flow.namespace, self.flow.id, execution_id),
             readable=self._readable(earlier),
-            namespace_root=platform.root / "namespaces" / self.flow.namespace,
+            namespace=self.flow.namespace,
         )
         if continuation:
             self._adopt()
@@ -314,13 +315,14 @@ class Execution:
         """Say that this object runs every step, and that its process lives until `close`."""
         self.whole = True
         if self._alive is None:
-            self._alive = hold(self.journal.folder)
+            with suppress(OSError):  # where even that cannot be written, nobody needs it
+                self._alive = hold(self.platform.run_folder(self.run_id))
 
     def close(self) -> None:
         """Close what this process holds of the execution."""
         self.journal.close()
         if self._alive is not None:
-            self._alive.close()
+            let_go(self._alive, self.platform.run_folder(self.run_id))
             self._alive = None
 
     def kill(self, reason: str = "the execution was killed") -> None:

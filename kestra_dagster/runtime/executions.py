@@ -140,7 +140,7 @@ class JournalExecutions:
         counts = dict.fromkeys(parts, 0)
         if "storages" in parts:
             prefix = execution_prefix(found.namespace, found.flow_id, found.execution_id)
-            counts["storages"] = len(ExecutionStorage(self._platform.files, prefix).delete_all())
+            counts["storages"] = len(ExecutionStorage(self._platform.store, prefix).delete_all())
 
         def doomed(line: Mapping[str, Any]) -> bool:
             kinds = {"log": "logs", "metric": "metrics"}

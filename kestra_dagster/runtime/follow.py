@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from kestra_dagster.runtime.context import LogLine
 from kestra_dagster.runtime.continuation import ADOPTED
 from kestra_dagster.runtime.events import Event, Listener, Logged, StateChanged, TaskEnded
-from kestra_dagster.runtime.journal import Journal, read_line
+from kestra_dagster.runtime.journal import Journal
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.recorded import recorded
 from kestra_dagster.runtime.records import TERMINAL
@@ -49,31 +48,17 @@ def follow(
 
 
 class _Tail:
-    """Reads what is new in the files of a journal."""
+    """Tells what is new in a journal."""
 
     def __init__(self, journal: Journal) -> None:
-        self._folder = journal.folder
-        self._read: dict[Path, int] = {}
+        self._new_lines = journal.tail(but=ADOPTED)
         self.ended = False
 
     def events(self, execution_id: str) -> Iterator[Event]:
-        for path in sorted(self._folder.glob("*.jsonl")):
-            if path.stem != ADOPTED:
-                for line in self._new_lines(path):
-                    event = self._event(line, execution_id)
-                    if event is not None:
-                        yield event
-
-    def _new_lines(self, path: Path) -> Iterator[dict[str, Any]]:
-        with path.open("rb") as file:
-            file.seek(self._read.get(path, 0))
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._read[path] = self._read.get(path, 0) + len(whole)
-        for raw in whole.splitlines():
-            line = read_line(raw)
-            if line is not None:
-                yield line
+        for line in self._new_lines():
+            event = self._event(line, execution_id)
+            if event is not None:
+                yield event
 
     def _event(self, line: dict[str, Any], execution_id: str) -> Event | None:
         if "log" in line:

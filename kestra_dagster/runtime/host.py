@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone, tzinfo
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -123,13 +122,14 @@ class FlowHost(BareHost):
 
     def read(self, path: str, namespace: str | None, revision: int | None) -> str | bytes:
         _no_revision(revision)
-        file = self._file(path, namespace)
-        if file.stat().st_size > MOST_TEXT:
+        with self._storage.open(_uri(path, namespace)) as file:
+            data = file.read(MOST_TEXT + 1)
+        if len(data) > MOST_TEXT:
             raise TaskFailed(
-                f"`{path}` is too large for `read()` ({file.stat().st_size} bytes)",
+                f"`{path}` is too large for `read()` ({self.file_size(path, namespace)} bytes)",
                 hint="let a task work on the file",
             )
-        return file.read_bytes().decode("utf-8", "replace")
+        return data.decode("utf-8", "replace")
 
     def file_uri(self, path: str, namespace: str | None, revision: int | None) -> str:
         _no_revision(revision)
@@ -137,10 +137,10 @@ class FlowHost(BareHost):
         return f"kestra:///{space.replace('.', '/')}/_files/{quote(path.lstrip('/'))}"
 
     def file_size(self, path: str, namespace: str | None) -> int:
-        return self._file(path, namespace).stat().st_size
+        return self._storage.size(_uri(path, namespace))
 
     def file_exists(self, path: str, namespace: str | None) -> bool:
-        return self._storage.resolve(_uri(path, namespace)).is_file()
+        return self._storage.find(_uri(path, namespace)) is not None
 
     def is_file_empty(self, path: str, namespace: str | None) -> bool:
         return self.file_size(path, namespace) == 0
@@ -149,9 +149,6 @@ class FlowHost(BareHost):
         from kestra_dagster.runtime.http_call import http_call
 
         return http_call(request, self._platform.types, self._cancel)
-
-    def _file(self, path: str, namespace: str | None) -> Path:
-        return self._storage.existing(_uri(path, namespace))
 
 
 class ExecutionHost(FlowHost):

@@ -23,7 +23,7 @@ from kestra_dagster.runtime.given import check_labels
 from kestra_dagster.runtime.kv_memory import process_store
 from kestra_dagster.runtime.lifecycle import running
 from kestra_dagster.runtime.open import open_execution
-from kestra_dagster.runtime.platform import Platform, storage_root
+from kestra_dagster.runtime.platform import Platform, storage_of
 from kestra_dagster.runtime.result import RunResult, whole_result
 from kestra_dagster.runtime.steps import run_step
 from kestra_dagster.runtime.task_run import StepRun
@@ -34,13 +34,14 @@ def inline_platform(
 ) -> Platform:
     """Return a platform whose files are below `root`.
 
-    By default it is the one that the inline executions of this process share; its files are gone at
-    the end of the process, unless KESTRA_DAGSTER_STORAGE names their folder.
+    By default it is the one that the inline executions of this process share; what they leave is
+    gone at the end of the process, unless KESTRA_DAGSTER_STORAGE says where to keep it (with an S3
+    the files alone: no other process has the journals of executions without an instance).
     """
     if root is not None:
         return Platform(root, types, flows=flows, launch=launch_here)
-    root = storage_root(Path(_process_folder().name))
-    return Platform(root, types, process_store(), flows=flows, launch=launch_here)
+    root, store = storage_of(Path(_process_folder().name))
+    return Platform(root, types, process_store(), flows=flows, launch=launch_here, store=store)
 
 
 @lru_cache(maxsize=1)

@@ -57,10 +57,9 @@ def past(platform: Platform, execution_id: str) -> Past:
 
 
 def _first_run(platform: Platform, name: str) -> str:
-    folder = platform.root / "runs"
-    names = [name] if (folder / name).is_dir() else []
-    if not names and len(name) >= 6 and "/" not in name:
-        names = [path.name for path in folder.glob(f"{name}*")]
+    names = [name]
+    if read_opening(platform.journal(name)) is None:
+        names = platform.journals.runs(name) if len(name) >= 6 else []
     found = {
         opening.execution_id
         for one in names
@@ -86,7 +85,7 @@ def ended(platform: Platform, execution_id: str) -> Past:
 
 def lives(platform: Platform, run_id: str) -> bool:
     """Say whether a run that has not ended still has a process (or may have one elsewhere)."""
-    return is_held(platform.journal(run_id).folder) is not False and platform.alive(run_id)
+    return is_held(platform.run_folder(run_id)) is not False and platform.alive(run_id)
 
 
 def restart(platform: Platform, execution_id: str) -> tuple[Past, Continuation]:

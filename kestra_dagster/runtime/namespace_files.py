@@ -1,53 +1,55 @@
-"""The files of namespaces, in folders: `<root>/<namespace>/<path>`."""
+"""The files of namespaces, in the store of an instance: `namespaces/<namespace>/<path>`."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from kestra_dagster.errors import TaskFailed
-from kestra_dagster.runtime.globs import files_below
-from kestra_dagster.runtime.storage import UNFINISHED, write_atomically
-from kestra_dagster.runtime.working_files import inside
+from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.runtime.storage import NAMESPACES
+from kestra_dagster.runtime.store import Store, StoreFull
 
 
-class FolderNamespaceFiles:
-    """Files of namespaces below one folder (runtime/context.py `NamespaceFiles`)."""
+class StoredNamespaceFiles:
+    """Files of namespaces in a store (runtime/context.py `NamespaceFiles`)."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def paths(self, namespace: str) -> list[str]:
         """Return the paths of a namespace's files, sorted."""
-        folder = self._folder(namespace)
-        found = files_below(folder) if folder.is_dir() else []
-        return [path for path in found if not path.rpartition("/")[2].startswith(UNFINISHED)]
+        folder = f"{NAMESPACES}/{_inside(namespace)}"
+        return sorted(file.key.removeprefix(f"{folder}/") for file in self._store.list(folder))
 
     def open(self, namespace: str, path: str) -> AbstractContextManager[BinaryIO]:
         """Open a file for reading; raise TaskFailed if it is not there."""
-        file = inside(self._folder(namespace), path)
-        if not file.is_file():
-            raise TaskFailed(f"no file `{path}` in the namespace `{namespace}`")
-        return file.open("rb")
+        try:
+            return self._store.open(_key(namespace, path), changes=True)
+        except FileNotFoundError:
+            raise TaskFailed(f"no file `{path}` in the namespace `{namespace}`") from None
 
     def put(self, namespace: str, path: str, source: Path | BinaryIO | bytes) -> None:
         """Write a file, over one of the same path."""
-        file = inside(self._folder(namespace), path)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, source)
-        except OSError as error:
+            self._store.put(_key(namespace, path), source)
+        except StoreFull as error:
             raise TaskFailed(
-                f"cannot write `{path}` of the namespace `{namespace}`: {error.strerror or error}"
+                f"cannot write `{path}` of the namespace `{namespace}`: {error}"
             ) from error
 
     def delete(self, namespace: str, path: str) -> bool:
         """Delete a file and say whether it was there."""
-        file = inside(self._folder(namespace), path)
-        existed = file.is_file()
-        file.unlink(missing_ok=True)
-        return existed
+        return self._store.delete(_key(namespace, path))
 
-    def _folder(self, namespace: str) -> Path:
-        return inside(self._root, namespace)
+
+def _key(namespace: str, path: str) -> str:
+    return f"{NAMESPACES}/{_inside(namespace)}/{_inside(path)}"
+
+
+def _inside(path: str) -> str:
+    """Return a path as it is written in keys; raise TaskMisconfigured if it would lead outside."""
+    plain = PurePosixPath(path.lstrip("/"))
+    if ".." in plain.parts or "\0" in path or not plain.parts:
+        raise TaskMisconfigured(f"the file `{path}` would not be inside its folder")
+    return plain.as_posix()

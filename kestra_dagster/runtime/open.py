@@ -115,8 +115,7 @@ def _resolved(
 ) -> ResolvedInputs:
     if checked:
         prefix = execution_prefix(flow.namespace, flow.id, execution_id)
-        namespace = platform.root / "namespaces" / flow.namespace
-        files = ExecutionStorage(platform.files, prefix, namespace_root=namespace)
+        files = ExecutionStorage(platform.store, prefix, namespace=flow.namespace)
         host = FlowHost(flow, platform, files, masker)
         return flow_inputs(flow, given, masker, files.put_input, host)
     secrets = {item.id for item in flow.inputs if item.type == "SECRET"} & given.keys()

@@ -74,8 +74,13 @@ def write_opening(journal: Journal, opening: Opening) -> None:
 
 def read_opening(journal: Journal) -> Opening | None:
     """Return the opening of a run; None if it never began."""
-    line = next((line for line in journal.read(EXECUTION) if line.get("kind") == _KIND), None)
-    if line is None:
+    found = (opening_of(line) for line in journal.read(EXECUTION))
+    return next((opening for opening in found if opening is not None), None)
+
+
+def opening_of(line: Mapping[str, Any]) -> Opening | None:
+    """Return the opening that the first line of a journal holds; None if it is no opening."""
+    if line.get("kind") != _KIND:
         return None
     flow = line["flow"]
     return Opening(

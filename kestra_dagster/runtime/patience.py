@@ -1,4 +1,4 @@
-"""A database server that goes away for a moment is waited for."""
+"""A server that goes away for a moment is waited for: the database of an instance, its S3."""
 
 from __future__ import annotations
 
@@ -28,15 +28,27 @@ NOT_BY_WAITING = ("authentication failed", "does not exist", "no pg_hba.conf ent
 
 
 class ServerGone(RetryableError):
-    """A database of the instance did not answer for as long as one waits for it."""
+    """A server of the instance did not answer for as long as one waits for it."""
+
+
+def why_gone(error: Exception) -> str | None:
+    """Say what a database driver said of a server that went away; None for another error."""
+    from sqlalchemy.exc import DBAPIError
+
+    return first_line(error) if isinstance(error, DBAPIError) and is_gone(error) else None
 
 
 @dataclass(eq=False)
 class Patience:
-    """How long the users of a server wait for it; thread-safe. `place` has no credentials in it."""
+    """How long the users of a server wait for it; thread-safe. `place` has no credentials in it.
+
+    `gone` says of an error why it means that the server went away; None if it does not.
+    """
 
     place: str
     seconds: float = field(default_factory=lambda: PATIENCE_AT_FIRST)
+    server: str = "Postgres"
+    gone: Callable[[Exception], str | None] = why_gone
     _nested: threading.local = field(default_factory=threading.local)
 
     def answered(self) -> None:
@@ -60,30 +72,29 @@ class Patience:
             self._nested.inside = outer
 
     def _until_answered(self, do: Callable[[], T]) -> T:
-        from sqlalchemy.exc import DBAPIError
-
         started, pause, told = time.monotonic(), FIRST_PAUSE, False
         while True:
             try:
                 done = do()
-            except DBAPIError as error:
-                if not is_gone(error):
+            except Exception as error:
+                why = self.gone(error)
+                if why is None:
                     raise
                 waited = time.monotonic() - started
                 if waited >= self.seconds:
                     raise ServerGone(
-                        f"the Postgres of this Dagster instance has not answered for {waited:.0f} s"
-                        f" ({self.place}): {first_line(error)}"
+                        f"the {self.server} of this Dagster instance has not answered for "
+                        f"{waited:.0f} s ({self.place}): {why}"
                     ) from error
                 if not told:
                     # not by `logging`: a run's log would want to write it to this very server
-                    say(f"Waiting for Postgres ({self.place}): {first_line(error)}")
+                    say(f"Waiting for {self.server} ({self.place}): {why}")
                     told = True
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
                 if told:
-                    say(f"Postgres answers again after {time.monotonic() - started:.1f} s.")
+                    say(f"{self.server} answers again after {time.monotonic() - started:.1f} s.")
                 return done
 
 

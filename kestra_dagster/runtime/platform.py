@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kestra_dagster.errors import TaskFailed
-from kestra_dagster.runtime.journal import Journal
+from kestra_dagster.runtime.journal import FolderJournals, Journal, Journals
 from kestra_dagster.runtime.kv_memory import MemoryKeyValues
-from kestra_dagster.runtime.namespace_files import FolderNamespaceFiles
+from kestra_dagster.runtime.namespace_files import StoredNamespaceFiles
+from kestra_dagster.runtime.store import FolderStore, Store
 
 if TYPE_CHECKING:
     from kestra_dagster.flow.catalog import FlowCatalog
@@ -27,11 +28,17 @@ def _no_launch(request: ChildRequest) -> ChildEnd:
     raise TaskFailed("other flows cannot be started here")
 
 
+def _beside() -> Any:
+    """Leave a part to be made from the others."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Platform:
     """The services of an instance.
 
-    `root` holds `runs/` (journals), `files/` (internal storage) and `namespaces/` (their files).
+    `root` is a folder of this machine. Unless `store` or `journals` say otherwise it holds `files/`
+    (internal storage), `namespaces/` (their files) and `runs/` (journals).
     """
 
     root: Path
@@ -44,10 +51,23 @@ class Platform:
     launch: Launch = _no_launch
     alive: Callable[[str], bool] = lambda run_id: True
     """Say whether a run goes on, wherever it does; of one that is over the slots are free."""
+    store: Store = field(default_factory=_beside)
+    """The files of executions and of namespaces."""
+    journals: Journals = field(default_factory=_beside)
+
+    def __post_init__(self) -> None:
+        if self.store is None:
+            object.__setattr__(self, "store", FolderStore(self.root))
+        if self.journals is None:
+            object.__setattr__(self, "journals", FolderJournals(self.root / "runs"))
 
     def journal(self, execution_id: str) -> Journal:
         """Return the journal of an execution."""
-        return Journal(self.root / "runs" / execution_id)
+        return self.journals.of(execution_id)
+
+    def run_folder(self, run_id: str) -> Path:
+        """Return the folder of this machine that tells whether a run has a process here."""
+        return self.root / "runs" / run_id
 
     @property
     def executions(self) -> Executions:
@@ -59,22 +79,26 @@ class Platform:
     @property
     def namespace_files(self) -> NamespaceFiles:
         """The files of namespaces."""
-        return FolderNamespaceFiles(self.root / "namespaces")
+        return StoredNamespaceFiles(self.store)
 
     @property
     def signals(self) -> Signals:
         """The pauses of executions."""
         from kestra_dagster.runtime.signals import Signals
 
-        return Signals(self.kv, self.types, self.files)
-
-    @property
-    def files(self) -> Path:
-        """The root of internal storage."""
-        return self.root / "files"
+        return Signals(self.kv, self.types, self.store)
 
 
-def storage_root(default: Path) -> Path:
-    """Return where outputs and files live: KESTRA_DAGSTER_STORAGE, or the given default."""
+def storage_of(default: Path) -> tuple[Path, Store]:
+    """Return the folder and the store that KESTRA_DAGSTER_STORAGE names.
+
+    `s3://bucket/prefix` names a store only; the folder is then the given default, as it is where
+    nothing is named.
+    """
     chosen = os.environ.get(STORAGE_VARIABLE)
-    return Path(chosen).expanduser().resolve() if chosen else default
+    if chosen and "://" in chosen:
+        from kestra_dagster.runtime.store_s3 import s3_store
+
+        return default, s3_store(chosen)
+    root = Path(chosen).expanduser().resolve() if chosen else default
+    return root, FolderStore(root)

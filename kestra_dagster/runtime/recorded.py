@@ -13,7 +13,7 @@ from kestra_dagster.runtime.context import LogLine
 from kestra_dagster.runtime.continuation import ADOPTED, recorded_lines
 from kestra_dagster.runtime.journal import Journal
 from kestra_dagster.runtime.ledger import Ledger
-from kestra_dagster.runtime.opening import EXECUTION, Opening, read_opening, runs_of
+from kestra_dagster.runtime.opening import EXECUTION, Opening, opening_of, read_opening, runs_of
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records import FAILURES
 from kestra_dagster.runtime.result import RunResult
@@ -21,8 +21,7 @@ from kestra_dagster.runtime.result import RunResult
 
 def openings(platform: Platform) -> Iterator[Opening]:
     """Yield how every execution began, the oldest first."""
-    folder = platform.root / "runs"
-    found = [read_opening(platform.journal(path.name)) for path in sorted(folder.glob("*"))]
+    found = [opening_of(line) for line in platform.journals.firsts(EXECUTION)]
     firsts = {one.execution_id: one for one in reversed(found) if one is not None}
     yield from sorted(firsts.values(), key=lambda one: one.started)
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from kestra_dagster.errors import Cancelled, TerminalError
@@ -27,6 +26,7 @@ from kestra_dagster.runtime.given import resolved
 from kestra_dagster.runtime.records_json import jsonable
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
+from kestra_dagster.runtime.store import Store
 
 NAMESPACE = "~pauses"
 """Where pauses are kept: no flow can have a namespace of that name."""
@@ -85,7 +85,7 @@ class Resumed:
 class Signals:
     """Open pauses, wait in them, resume them; thread-safe, among processes too."""
 
-    def __init__(self, store: KeyValueStore, types: TaskTypes, files: Path) -> None:
+    def __init__(self, store: KeyValueStore, types: TaskTypes, files: Store) -> None:
         self._store = store
         self._types = types
         self._files = files

@@ -31,8 +31,17 @@ class Outcome:
     error: BaseException | None = None
 
 
-def run_step(step: Step, at: StepRun, loop: LoopPath = ()) -> Outcome:
-    """Run a step; a step of an execution that is ending emits nothing."""
+def run_step(step: Step, at: StepRun) -> Outcome:
+    """Run a step; what it returned is kept when this returns.
+
+    A step of an execution that is ending emits nothing.
+    """
+    outcome = _run_step(step, at, ())
+    at.execution.journal.settle()
+    return outcome
+
+
+def _run_step(step: Step, at: StepRun, loop: LoopPath) -> Outcome:
     execution = at.execution
     loop = (*loop, *step.loop)
     if step.kind == "join":
@@ -76,7 +85,7 @@ def _kept_signal(step: Step, task: Task, run: TaskRun) -> str:
 
 
 def _emitted(step: Step, at: StepRun, loop: LoopPath) -> tuple[str, ...]:
-    return run_step(step, at, loop).signals
+    return _run_step(step, at, loop).signals
 
 
 def _of_run(step: Step, run: TaskRun, at: StepRun) -> Outcome:

@@ -1,25 +1,25 @@
-"""Internal storage: files by `kestra:///` URI, in a folder whose tree is the path of the URI."""
+"""Internal storage: files by `kestra:///` URI, kept in a store under the path of the URI."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.runtime.store import FolderStore, Store, StoredFile, StoreFull
 
 SCHEME = "kestra"
+FILES = "files"
+NAMESPACES = "namespaces"
+"""What the keys of internal storage and of namespace files begin with."""
 ALLOWED_VARIABLE = "KESTRA_DAGSTER_ALLOWED_FILES"
 """Folders of this machine whose files flows may read by `file:///...`, as in a PATH; none else."""
-UNFINISHED = ".writing-"
-"""How the names of files begin that are being written."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
@@ -34,38 +34,45 @@ def execution_prefix(namespace: str, flow_id: str, execution_id: str) -> str:
     return f"/{namespace.replace('.', '/')}/{flow_id}/executions/{execution_id}"
 
 
+class _Place(NamedTuple):
+    """Where the file of a URI is."""
+
+    store: Store
+    key: str
+    changes: bool
+    """Whether it may be written anew, as files of namespaces are."""
+
+
 @dataclass(slots=True)
 class ExecutionStorage:
     """The files of one execution, and read access to those of the executions it came from."""
 
-    root: Path
+    store: Store
     prefix: str
     readable: tuple[str, ...] = ()
-    namespace_root: Path | None = None
-    """The folder behind `nsfile:///`; None where the flow's namespace has none."""
+    namespace: str | None = None
+    """The namespace behind `nsfile:///`; None where there is no flow that has one."""
 
-    def resolve(self, uri: str) -> Path:
-        """Return the file of a URI; raise TaskFailed for a foreign, unsafe or malformed one."""
+    def resolve(self, uri: str) -> _Place:
+        """Return where a URI leads; raise TaskMisconfigured for one that is foreign or unsafe."""
         parts = urlsplit(uri)
         path = unquote(parts.path)
         if "\0" in path or ".." in Path(path).parts:
             raise TaskMisconfigured(f"`{uri}` is not a storage URI: it may not leave its folder")
         if parts.scheme == SCHEME and not parts.netloc:
             folder, namespace_files, name = path.partition("/_files/")
-            if namespace_files and self.namespace_root is not None:
-                return self._inside(
-                    self._namespace(folder.lstrip("/").replace("/", ".")), name, uri
-                )
+            if namespace_files and self.namespace is not None:
+                return self._of_namespace(folder.lstrip("/").replace("/", "."), name)
             if not any(path.startswith(f"{prefix}/") for prefix in (self.prefix, *self.readable)):
                 raise TaskMisconfigured(
                     f"cannot read `{uri}`, as it didn't belong to the current execution",
                     hint="an execution reads its own files, its parent's and its trigger's",
                 )
-            return self._inside(self.root, path, uri)
-        if parts.scheme == "nsfile" and self.namespace_root is not None:
-            return self._inside(self._namespace(parts.netloc), path, uri)
+            return _Place(self.store, f"{FILES}{_plain(path)}", changes=False)
+        if parts.scheme == "nsfile" and self.namespace is not None:
+            return self._of_namespace(parts.netloc, path)
         if parts.scheme == "file" and not parts.netloc:
-            return self._local(path, uri)
+            return self._on_this_machine(path, uri)
         raise TaskMisconfigured(
             f"`{uri}` is not a file of the internal storage",
             hint="expected `kestra:///...` (an output of a task) or `nsfile:///...`",
@@ -76,24 +83,52 @@ class ExecutionStorage:
         self.readable = (*self.readable, prefix)
 
     @staticmethod
-    def _local(path: str, uri: str) -> Path:
+    def _on_this_machine(path: str, uri: str) -> _Place:
         """Return a file of this machine, from one of the folders that flows may read."""
         names = os.environ.get(ALLOWED_VARIABLE, "").split(os.pathsep)
-        allowed = [Path(name) for name in names if name]
         target = Path(path).resolve()
-        if any(target.is_relative_to(folder.resolve()) for folder in allowed):
-            return target
+        for folder in (Path(name).resolve() for name in names if name):
+            if target.is_relative_to(folder):
+                inside = target.relative_to(folder).as_posix()
+                return _Place(FolderStore(folder), inside, changes=True)
         raise TaskMisconfigured(
             f"`{uri}` is not in a folder that flows may read",
             hint=f"name its folder in the environment variable `{ALLOWED_VARIABLE}`",
         )
 
-    def existing(self, uri: str) -> Path:
-        """Return the file of a URI; raise TaskFailed if it is not there."""
-        path = self.resolve(uri)
-        if not path.is_file():
-            raise TaskFailed(f"no file at `{uri}`")
-        return path
+    def open(self, uri: str) -> BinaryIO:
+        """Open the file of a URI for reading; raise TaskFailed if it is not there."""
+        place = self.resolve(uri)
+        try:
+            return place.store.open(place.key, changes=place.changes)
+        except FileNotFoundError:
+            raise _missing(uri) from None
+
+    @contextmanager
+    def local(self, uri: str) -> Iterator[Path]:
+        """Give the content of a URI as a local file to read; raise TaskFailed without one."""
+        place = self.resolve(uri)
+        held = place.store.local(place.key, changes=place.changes)
+        try:
+            path = held.__enter__()
+        except FileNotFoundError:
+            raise _missing(uri) from None
+        try:
+            yield path
+        finally:
+            held.__exit__(None, None, None)
+
+    def find(self, uri: str) -> StoredFile | None:
+        """Return what is known of the file of a URI; None if it is not there."""
+        place = self.resolve(uri)
+        return place.store.stat(place.key)
+
+    def size(self, uri: str) -> int:
+        """Return the bytes of the file of a URI; raise TaskFailed if it is not there."""
+        found = self.find(uri)
+        if found is None:
+            raise _missing(uri)
+        return found.size
 
     def put_input(self, source: Path | bytes, input_id: str, name: str) -> str:
         """Store the file that is given for an input and return its URI."""
@@ -105,28 +140,15 @@ class ExecutionStorage:
 
     def delete_all(self) -> list[str]:
         """Delete every file of this execution and return the URIs."""
-        folder = self.root / self.prefix.lstrip("/")
-        uris = [
-            f"{SCHEME}:///{quote(str(path.relative_to(self.root)))}"
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        ]
-        shutil.rmtree(folder, ignore_errors=True)
-        return uris
+        keys = self.store.delete_all(f"{FILES}{self.prefix}")
+        return [f"{SCHEME}://{quote(key.removeprefix(FILES))}" for key in keys]
 
-    def _namespace(self, name: str) -> Path:
-        """Return the folder of a namespace's files, the flow's own for an empty name."""
-        assert self.namespace_root is not None
+    def _of_namespace(self, name: str, path: str) -> _Place:
+        """Return a file of a namespace, the flow's own for an empty name."""
         if name and not _NAMESPACE.fullmatch(name):
             raise TaskMisconfigured(f"`{name}` is not a namespace")
-        return self.namespace_root.parent / name if name else self.namespace_root
-
-    @staticmethod
-    def _inside(root: Path, path: str, uri: str) -> Path:
-        target = (root / path.lstrip("/")).resolve()
-        if not target.is_relative_to(root.resolve()):
-            raise TaskMisconfigured(f"`{uri}` leaves its folder through a link")
-        return target
+        key = f"{NAMESPACES}/{name or self.namespace}/{_plain(path).lstrip('/')}"
+        return _Place(self.store, key, changes=True)
 
 
 @dataclass(slots=True)
@@ -139,36 +161,31 @@ class TaskStorage:
 
     def put(self, source: Path | BinaryIO | bytes, name: str) -> str:
         name = self._fresh(safe_name(name))
-        target = self.execution.root / self.prefix.lstrip("/") / name
+        store = self.execution.store
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, source)
-        except OSError as error:
+            store.put(f"{FILES}{self.prefix}/{name}", source)
+        except StoreFull as error:
             raise TaskFailed(
-                f"cannot store `{name}` in `{self.execution.root}`: {error.strerror or error}",
+                f"cannot store `{name}` in `{store.place}`: {error}",
                 hint="free some space or choose another folder with KESTRA_DAGSTER_STORAGE",
             ) from error
         return f"{SCHEME}://{quote(self.prefix)}/{quote(name)}"
 
-    @contextmanager
-    def open(self, uri: str) -> Iterator[BinaryIO]:
-        with self.execution.existing(uri).open("rb") as stream:
-            yield stream
+    def open(self, uri: str) -> BinaryIO:
+        return self.execution.open(uri)
 
-    def local_path(self, uri: str) -> Path:
-        return self.execution.existing(uri)
+    def local(self, uri: str) -> AbstractContextManager[Path]:
+        return self.execution.local(uri)
 
     def size(self, uri: str) -> int:
-        return self.execution.existing(uri).stat().st_size
+        return self.execution.size(uri)
 
     def exists(self, uri: str) -> bool:
-        return self.execution.resolve(uri).is_file()
+        return self.execution.find(uri) is not None
 
     def delete(self, uri: str) -> bool:
-        path = self.execution.resolve(uri)
-        existed = path.is_file()
-        path.unlink(missing_ok=True)
-        return existed
+        place = self.execution.resolve(uri)
+        return place.store.delete(place.key)
 
     def purge(self) -> list[str]:
         return self.execution.delete_all()
@@ -190,19 +207,10 @@ def safe_name(name: str) -> str:
     return name[-150:] if name.strip(".") else "file"
 
 
-def write_atomically(target: Path, source: Path | BinaryIO | bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half of it."""
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=UNFINISHED)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            if isinstance(source, bytes):
-                stream.write(source)
-            elif isinstance(source, Path):
-                with source.open("rb") as opened:
-                    shutil.copyfileobj(opened, stream, 1 << 20)
-            else:
-                shutil.copyfileobj(source, stream, 1 << 20)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def _plain(path: str) -> str:
+    """Return a path as a folder reads it: no empty parts, no `.`; it begins with `/`."""
+    return f"/{PurePosixPath(path.lstrip('/')).as_posix()}"
+
+
+def _missing(uri: str) -> TaskFailed:
+    return TaskFailed(f"no file at `{uri}`")

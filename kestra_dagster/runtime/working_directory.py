@@ -14,7 +14,7 @@ from kestra_dagster.runtime.bodies import Body, BodyEnd
 from kestra_dagster.runtime.globs import files_below, matching
 from kestra_dagster.runtime.guard import guarded_folder, remove_guarded
 from kestra_dagster.runtime.namespace_folder import write_namespace_files
-from kestra_dagster.runtime.storage import write_atomically
+from kestra_dagster.runtime.storage import FILES
 from kestra_dagster.runtime.working_files import store_output_files, write_input_files
 
 
@@ -49,7 +49,8 @@ class _Cache:
         place = f"{flow.namespace.replace('.', '/')}/{flow.id}/{body.task.id}/cache"
         name = "-".join(("cache", *(item.value for item in body.loop)))
         safe = "".join(char if char.isalnum() or char in "-_" else "_" for char in name)[:120]
-        self._file = body.execution.platform.files / place / f"{safe}.zip"
+        self._store = body.execution.platform.store
+        self._key = f"{FILES}/{place}/{safe}.zip"
         self._patterns = cache.patterns
         self._ttl: timedelta | None = cache.ttl
         self._folder = folder
@@ -57,14 +58,17 @@ class _Cache:
         self._restored: Mapping[str, tuple[int, int]] | None = None
 
     def restore(self) -> None:
-        if not self._file.is_file():
+        found = self._store.stat(self._key)
+        if found is None:
             return
-        age = datetime.now(timezone.utc).timestamp() - self._file.stat().st_mtime
-        if self._ttl is not None and age > self._ttl.total_seconds():
+        if self._ttl is not None and datetime.now(timezone.utc) - found.changed > self._ttl:
             self._log.info("the cache of the folder is older than its `ttl`: not used")
-            self._file.unlink(missing_ok=True)
+            self._store.delete(self._key)
             return
-        with zipfile.ZipFile(self._file) as archive:
+        with (
+            self._store.local(self._key, changes=True) as path,
+            zipfile.ZipFile(path) as archive,
+        ):
             archive.extractall(self._folder)  # names were made by `save`, relative and plain
         self._restored = self._state()
         self._log.debug(f"{len(self._restored)} files came from the cache")
@@ -73,13 +77,12 @@ class _Cache:
         state = self._state()
         if state == self._restored or (not state and self._restored is None):
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="kestra-cache-") as scratch:
             packed = Path(scratch) / "cache.zip"
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name in state:
                     archive.write(self._folder / name, name)
-            write_atomically(self._file, packed)
+            self._store.put(self._key, packed)
 
     def _state(self) -> Mapping[str, tuple[int, int]]:
         """Return the cached files with size and time of change, to see whether any changed."""

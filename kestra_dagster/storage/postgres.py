@@ -32,8 +32,8 @@ from kestra_dagster.executor.internals import (
     SqlEventLogStorageTable,
     has_listeners,
 )
+from kestra_dagster.runtime.gathered import Gathered, Row
 from kestra_dagster.runtime.patience import ServerGone, is_gone, say
-from kestra_dagster.storage.gathered import Gathered, Row
 from kestra_dagster.storage.remembered import remembers
 from kestra_dagster.storage.server import Server
 

@@ -122,19 +122,19 @@ class ParquetToIon(Conversion):
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
         parquet = needed("pyarrow.parquet", EXTRA)
-        path = context.storage.local_path(self.from_)
-        try:
-            file = parquet.ParquetFile(path)
-        except Exception as error:  # pyarrow has many classes for what it cannot read
-            raise TaskFailed(f"`{self.from_}` is no Parquet file: {error}") from error
 
-        def rows() -> Iterator[Any]:
+        def rows(file: Any) -> Iterator[Any]:
             for batch in file.iter_batches(batch_size=_BATCH):
                 context.cancel.check()
                 yield from batch.to_pylist()
 
-        with file:
-            return store_rows(rows(), context)
+        with context.storage.local(self.from_) as path:
+            try:
+                opened = parquet.ParquetFile(path)
+            except Exception as error:  # pyarrow has many classes for what it cannot read
+                raise TaskFailed(f"`{self.from_}` is no Parquet file: {error}") from error
+            with opened as file:
+                return store_rows(rows(file), context)
 
 
 class IonToParquet(RecordWriter):

@@ -34,8 +34,7 @@ class ExcelToIon(Conversion):
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
         openpyxl = needed("openpyxl", EXTRA)
-        path = context.storage.local_path(self.from_)
-        with path.open("rb") as file:
+        with context.storage.open(self.from_) as file:
             try:
                 book = openpyxl.load_workbook(
                     file, read_only=True, data_only=self.value_render != "FORMULA"

@@ -69,10 +69,10 @@ class Reverse(RunnableSpec):
 
     def _lines(self, separator: bytes, context: TaskContext) -> Iterator[bytes]:
         """Yield the lines from the last to the first; the file is mapped, not read as a whole."""
-        source = context.storage.local_path(self.from_)
-        if not source.stat().st_size:
+        if not context.storage.size(self.from_):
             return
         with (
+            context.storage.local(self.from_) as source,
             source.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as all_,
         ):

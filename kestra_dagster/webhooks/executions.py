@@ -48,7 +48,7 @@ def create(
     Raise Unusable with every problem of the inputs, NotLaunched where Dagster does not answer.
     """
     key = f"{flow.namespace}/{flow.id}/{BY_HAND}@{uuid.uuid4().hex}"
-    storage = ExecutionStorage(house.platform.files, start_files(flow, key))
+    storage = ExecutionStorage(house.platform.store, start_files(flow, key))
     inputs = dict(given.values)
     stored: dict[str, Any] = {}
     for part in given.files:

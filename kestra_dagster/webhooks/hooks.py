@@ -175,7 +175,7 @@ def _outputs(house: House, flow: Flow, trigger: Trigger, call: Call, key: str) -
     spec = trigger.spec
     assert isinstance(spec, Webhook)
     found: dict[str, Any] = {"headers": call.headers, "parameters": call.parameters}
-    storage = ExecutionStorage(house.platform.files, start_files(flow, key)).task(
+    storage = ExecutionStorage(house.platform.store, start_files(flow, key)).task(
         trigger.id, "request"
     )
     if call.parts is not None:

@@ -86,11 +86,9 @@ class House:
         try:
             run_id = self._launch(flow, start)
         except NotLaunched:
-            with self.store.work() as work:
-                work.end(start.key, "LOST")
+            self.store.end(start.key, "LOST")
             raise
-        with self.store.work() as work:
-            work.take(start.key, run_id)
+        self.store.take(start.key, run_id)
         return run_id
 
     def start_later(self, start: Start, trigger: str, at: datetime) -> None:
@@ -109,8 +107,7 @@ class House:
                 continue
             runs = self.instance.get_runs(dg.RunsFilter(tags={START_TAG: asked.start.key}), limit=1)
             run_id = runs[0].run_id if runs else self._launch(flow, asked.start)
-            with self.store.work() as work:
-                work.take(asked.start.key, run_id)
+            self.store.take(asked.start.key, run_id)
             count += not runs
         return count
 

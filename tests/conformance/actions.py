@@ -32,6 +32,7 @@ from kestra_dagster.runtime.records import TaskRun
 from kestra_dagster.runtime.result import RunResult
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
+from kestra_dagster.runtime.store import FolderStore
 
 
 class UnknownAction(AssertionError):
@@ -124,8 +125,8 @@ class CaseRun:
             result=result,
             others=more.pop("others", None) or self.others(result),
             sources={file: self._source(file) for file in self.case.requires},
-            file_of=lambda uri: platform.files / uri.removeprefix("kestra:///"),
-            log_of=lambda run: _log_file(platform.files, run),
+            file_of=lambda uri: platform.root / "files" / uri.removeprefix("kestra:///"),
+            log_of=lambda run: _log_file(platform.root / "files", run),
             evaluate=evaluate,
             **more,
         )
@@ -210,7 +211,7 @@ def validate_inputs(at: CaseRun) -> Seen:
         given_inputs(at.case.inputs, at.folder, _no_symbols),
         render_typed=lambda value, variables: expressions.render_typed(value, variables, host),
         store_file=ExecutionStorage(
-            at.folder, execution_prefix(flow.namespace, flow.id, "none")
+            FolderStore(at.folder), execution_prefix(flow.namespace, flow.id, "none")
         ).put_input,
     )
     error = None

@@ -79,7 +79,7 @@ def _set_up(setup: Mapping[str, Any], execution: Execution) -> dict[str, str]:
         for path, content in files.items():
             write_namespace_file(execution, namespace, path, content)
     for uri, content in setup.get("storage", {}).items():
-        target = execution.platform.files / uri.removeprefix("kestra:///")
+        target = execution.platform.root / "files" / uri.removeprefix("kestra:///")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(content)
     for line in setup.get("logs", []):

@@ -49,7 +49,7 @@ def ask(execution):
 
 
 def stored(execution, uri: str, content: bytes) -> str:
-    path = Path(execution.platform.files, uri.removeprefix("kestra:///"))
+    path = Path(execution.platform.root, "files", uri.removeprefix("kestra:///"))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return uri

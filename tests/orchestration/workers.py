@@ -6,6 +6,7 @@ The worker has everything imported and forks for each run, so that a run costs n
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from dagster._serdes import ConfigurableClass
 sys.path.insert(0, str(Path(__file__).parents[1] / "triggers"))
 
 FIFO = "TEST_WORKER_FIFO"
+APART = "TEST_WORKERS_APART"
 LOCATION = """
 from pathlib import Path
 from kestra_dagster.orchestration.location import flow_definitions
@@ -62,7 +64,10 @@ class WorkerLauncher(RunLauncher, ConfigurableClass):
 
 
 def work(fifo: str) -> None:
-    """Execute the runs whose ids are written to the FIFO, each in a process of its own."""
+    """Execute the runs whose ids are written to the FIFO, each in a process of its own.
+
+    `apart`, each has a home of its own too, as on a machine of its own.
+    """
     import kestra_dagster.orchestration.execution_resource
     import kestra_dagster.orchestration.run_queue  # noqa: F401  what runs need is loaded once
 
@@ -82,6 +87,12 @@ def _execute(run_id: str) -> None:
     from dagster._core.execution.api import execute_run_iterator
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if os.environ.get(APART):
+        home = Path(os.environ["DAGSTER_HOME"])
+        own = home.parent / "homes" / run_id
+        own.mkdir(parents=True)
+        shutil.copy(home / "dagster.yaml", own)
+        os.environ["DAGSTER_HOME"] = str(own)
     with dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
         for _ in execute_run_iterator(recon_job_from_origin(run.job_code_origin), run, instance):
@@ -121,8 +132,13 @@ class Queue:
 
 
 @contextmanager
-def run_queue(folder: Path, flows: Mapping[str, str], most: int = 20) -> Iterator[Queue]:
-    """Open an instance whose queue lets `most` runs work at once."""
+def run_queue(
+    folder: Path, flows: Mapping[str, str], most: int = 20, postgres: str | None = None
+) -> Iterator[Queue]:
+    """Open an instance whose queue lets `most` runs work at once.
+
+    On `postgres`, if a URL is given, its runs share no folder with one another.
+    """
     from daemon import GraphQL, _Here
 
     (folder / "flows").mkdir()
@@ -135,11 +151,20 @@ def run_queue(folder: Path, flows: Mapping[str, str], most: int = 20) -> Iterato
         "run_launcher": {"module": "workers", "class": "WorkerLauncher"},
         "concurrency": {"runs": {"max_concurrent_runs": most}},
     }
+    if postgres:
+        overrides["storage"] = {
+            "custom": {
+                "module": "kestra_dagster.storage",
+                "class": "PostgresStorage",
+                "config": {"postgres_url": postgres},
+            }
+        }
     home = folder / "home"
     home.mkdir()
     environment = {
         FIFO: fifo,
         "KESTRA_DAGSTER_SUBFLOWS": "queue",
+        **({APART: "yes"} if postgres else {}),
         "PYTHONPATH": os.pathsep.join(
             [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
         ),

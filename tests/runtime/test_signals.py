@@ -17,6 +17,7 @@ from kestra_dagster.runtime.given import InputsInvalid
 from kestra_dagster.runtime.kv import SqlKeyValues
 from kestra_dagster.runtime.kv_memory import MemoryKeyValues
 from kestra_dagster.runtime.signals import NotPaused, Resumed, Signals
+from kestra_dagster.runtime.store import FolderStore
 from kestra_dagster.tasks.registry import default_registry
 
 FLOW = """\
@@ -54,7 +55,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> KeyValueStore:
 
 @pytest.fixture
 def signals(store: KeyValueStore, tmp_path: Path) -> Signals:
-    return Signals(store, default_registry(), tmp_path / "files")
+    return Signals(store, default_registry(), FolderStore(tmp_path))
 
 
 class Waiting:

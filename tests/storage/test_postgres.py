@@ -25,8 +25,8 @@ from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import create_engine, event, func, select
 
 from kestra_dagster.executor import threaded_executor
+from kestra_dagster.runtime import gathered as gathered_module
 from kestra_dagster.storage import PostgresStorage
-from kestra_dagster.storage import gathered as gathered_module
 from kestra_dagster.storage.postgres import SET_UP_LOCK
 
 pytestmark = [pytest.mark.dagster, pytest.mark.whole]

@@ -7,8 +7,8 @@ import io
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -79,6 +79,10 @@ class FolderStorage:
         if not uri.startswith("kestra:///") or ".." in uri or not path.is_file():
             raise TaskFailed(f"no file `{uri}` in internal storage")
         return path
+
+    @contextmanager
+    def local(self, uri: str) -> Iterator[Path]:
+        yield self.local_path(uri)
 
     def open(self, uri: str) -> AbstractContextManager[BinaryIO]:
         return self.local_path(uri).open("rb")

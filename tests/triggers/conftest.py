@@ -19,6 +19,7 @@ from kestra_dagster.flow.conditions import CONDITIONS, Condition
 from kestra_dagster.flow.dialects import canonical
 from kestra_dagster.flow.properties import LOAD
 from kestra_dagster.triggers.conditions import ConditionContext, ExecutionFacts
+from tests.servers import Cluster
 
 
 @pytest.fixture
@@ -72,13 +73,6 @@ def house(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
+def postgres(cluster: Cluster) -> str:
     """A database of its own on a real PostgreSQL."""
-    from kestra_dagster.local.postgres import is_installed, local_postgres
-
-    if not is_installed():
-        pytest.skip("the extra `local` is not installed")
-    home = tmp_path / "home"
-    home.mkdir()
-    with local_postgres(home) as url:
-        yield url
+    return cluster.url(cluster.database())

@@ -121,3 +121,46 @@ def test_writers_and_a_reader_at_once(store):
     for thread in threads:
         thread.join()
     assert len(set(seen)) == len(seen) == 80
+
+
+@pytest.mark.whole
+def test_a_server_that_restarts_is_waited_for(cluster, monkeypatch):
+    """Also when it had taken what it was given and could not say so any more."""
+    from sqlalchemy import event
+
+    store = TriggerStore(cluster.url(cluster.database()))
+    store.record(facts("before"), NOW, [])
+    engine = store._open()[0]
+    over = threading.Event()
+
+    def restart() -> None:
+        cluster.restart("immediate")
+        over.set()
+
+    restarting = threading.Thread(target=restart)
+    restarting.start()
+    names = []
+    while not over.is_set() or len(names) < 3:
+        names.append(f"e{len(names)}")
+        store.record(facts(names[-1]), NOW, [])
+        store.add(Start(names[-1], "n", "f", "it", {}, {}, {}, NOW), "t", NOW)
+        assert store.claim(names[-1], ["r"])
+        store.end(names[-1], "SUCCESS")
+    restarting.join()
+
+    lost = []
+
+    def lose(connection) -> None:
+        if not lost:
+            lost.append(connection)
+            connection.connection.dbapi_connection.commit()
+            connection.connection.dbapi_connection.close()
+
+    event.listen(engine, "commit", lose)
+    store.record(facts("lost"), NOW, [])
+    assert lost
+    newest = store.newest()
+    with store.work() as work:
+        told = [one.facts.id for one in work.changes(0, newest, 100_000)]
+        assert told == ["before", *names, "lost"]
+        assert not work.active("t")

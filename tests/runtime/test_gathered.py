@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from kestra_dagster.runtime import gathered as module
+from kestra_dagster.runtime.gathered import Gathered
 from kestra_dagster.runtime.patience import ServerGone
-from kestra_dagster.storage import gathered as module
-from kestra_dagster.storage.gathered import Gathered
 
 
 class Table:
