@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_WRITE = """
+INSERT INTO kestra_journal (once, run, part, lines)
+SELECT once, run, part, lines
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[])
+    WITH ORDINALITY AS given (once, run, part, lines, place)
+ORDER BY place
+ON CONFLICT DO NOTHING
+"""
+"""Rows come twice where the answer got lost, and then with the same names (`once`)."""
+
 _open_ones: WeakSet[SqlJournals] = WeakSet()
 
 
@@ -85,11 +95,14 @@ class SqlJournals:
         return self.done(lambda connection, table: connection.execute(query(table)).all())
 
     def done(self, do: Callable[[Connection, Table], T]) -> T:
-        """Do in a transaction what may be done twice; wait for a server that is not there."""
+        """Do what may be done twice; wait for a server that is not there.
+
+        Each statement is committed by itself: a step that waits for its lines waits for one answer.
+        """
 
         def attempt() -> T:
             engine, table = self._open()
-            with engine.begin() as connection:
+            with engine.connect() as connection:
                 return do(connection, table)
 
         with self._lock:
@@ -110,19 +123,13 @@ class SqlJournals:
             return self._writer
 
     def _write(self, rows: Sequence[Row]) -> None:
-        from sqlalchemy.dialects.postgresql import insert
-
-        values = []
+        columns: tuple[list[str], ...] = ([], [], [], [])
         for (run, part), group in groupby(rows, key=lambda row: (row["run"], row["part"])):
             some = list(group)
             text = "".join(row["lines"] for row in some)
-            values.append({"once": some[0]["once"], "run": run, "part": part, "lines": text})
-
-        def write(connection: Connection, table: Table) -> None:
-            # It comes twice where the answer got lost, and then with the same names.
-            connection.execute(insert(table).values(values).on_conflict_do_nothing())
-
-        self.done(write)
+            for column, value in zip(columns, (some[0]["once"], run, part, text), strict=True):
+                column.append(value)
+        self.done(lambda connection, _: connection.exec_driver_sql(_WRITE, columns))
 
     def _open(self) -> tuple[Engine, Table]:
         with self._lock:
@@ -204,22 +211,24 @@ class SqlJournal:
     def rewrite(self, keep: Callable[[dict[str, Any]], bool]) -> int:
         self._journals.flush()
 
-        def do(connection: Connection, table: Table) -> int:
-            gone = 0
-            own = table.select().where(table.c.run == self._run).with_for_update()
+        gone = 0
+
+        def do(connection: Connection, table: Table) -> None:
+            nonlocal gone
+            own = table.select().where(table.c.run == self._run)
             for row in connection.execute(own).all():
                 lines = list(decoded(row.lines.encode()))
                 kept = [line for line in lines if keep(line)]
-                gone += len(lines) - len(kept)
                 this = table.c.number == row.number
                 if not kept:
                     connection.execute(table.delete().where(this))
                 elif len(kept) < len(lines):
                     text = b"".join(encoded(line) for line in kept).decode()
                     connection.execute(table.update().where(this).values(lines=text))
-            return gone
+                gone += len(lines) - len(kept)
 
-        return self._journals.done(do)
+        self._journals.done(do)
+        return gone
 
     def close(self) -> None:
         self.settle()
@@ -236,7 +245,8 @@ class SqlJournal:
 def _opened(url: str) -> tuple[Engine, Table]:
     from sqlalchemy import BigInteger, Column, Identity, Index, MetaData, Table, Text
 
-    engine, metadata = engine_of(url, kept=1), MetaData()
+    engine, metadata = engine_of(url, kept=1, tested=False), MetaData()
+    engine = engine.execution_options(isolation_level="AUTOCOMMIT")
     table = Table(
         "kestra_journal",
         metadata,

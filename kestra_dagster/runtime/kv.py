@@ -263,14 +263,17 @@ def _opened(url: str) -> tuple[Engine, Table]:
     return engine, table
 
 
-def engine_of(url: str, kept: int = 4) -> Engine:
+def engine_of(url: str, kept: int = 4, *, tested: bool = True) -> Engine:
     """Return an engine on a database of an instance; on SQLite, who writes begins `IMMEDIATE`.
 
-    It keeps so many connections open when nobody uses them.
+    It keeps so many connections open when nobody uses them, and unless it says otherwise each is
+    tested before it is lent.
     """
     from sqlalchemy import create_engine, event
 
-    engine = create_engine(url, pool_size=kept, max_overflow=28, pool_pre_ping="sqlite" not in url)
+    engine = create_engine(
+        url, pool_size=kept, max_overflow=28, pool_pre_ping=tested and "sqlite" not in url
+    )
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
     return engine

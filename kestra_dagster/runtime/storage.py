@@ -209,6 +209,8 @@ def safe_name(name: str) -> str:
 
 def _plain(path: str) -> str:
     """Return a path as a folder reads it: no empty parts, no `.`; it begins with `/`."""
+    if path.startswith("/") and "//" not in path and "/." not in path and path[-1] != "/":
+        return path
     return f"/{PurePosixPath(path.lstrip('/')).as_posix()}"
 
 

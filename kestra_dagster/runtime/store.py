@@ -83,6 +83,7 @@ class FolderStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._real_root: str | None = None
 
     @property
     def place(self) -> str:
@@ -134,10 +135,13 @@ class FolderStore:
         return path
 
     def _path(self, key: str) -> Path:
-        target = (self._root / key).resolve()
-        if not target.is_relative_to(self._root.resolve()):
+        root = self._real_root
+        if root is None:
+            root = self._real_root = os.path.realpath(self._root)
+        target = os.path.realpath(f"{root}/{key}")
+        if target != root and not target.startswith(f"{root.rstrip('/')}/"):
             raise TaskMisconfigured(f"`{key}` leaves its folder through a link")
-        return target
+        return Path(target)
 
 
 def _stored(key: str, path: Path) -> StoredFile:
