@@ -38,10 +38,12 @@ class Cluster:
             result = connection.execute(text(sql))
             return list(result) if result.returns_rows else []
 
-    def database(self) -> str:
-        """Make an empty database."""
+    def database(self, *, durable: bool = True) -> str:
+        """Make an empty database; if it need not be `durable`, commits do not wait for the disk."""
         name = f"test_{next(_numbers)}"
         self.ask(f"CREATE DATABASE {name}")
+        if not durable:
+            self.ask(f"ALTER DATABASE {name} SET synchronous_commit = off")
         return name
 
     def restart(self, mode: str = "fast") -> None:

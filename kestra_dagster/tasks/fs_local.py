@@ -19,7 +19,8 @@ from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.runtime.files import is_internal, uri_name
-from kestra_dagster.runtime.storage import UNFINISHED, safe_name, write_atomically
+from kestra_dagster.runtime.storage import safe_name
+from kestra_dagster.runtime.store import UNFINISHED, write_atomically
 from kestra_dagster.tasks.fs_remote import first
 from kestra_dagster.tasks.fs_uploads import Sources, sources
 from kestra_dagster.tasks.polling import Found

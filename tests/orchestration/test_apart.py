@@ -97,7 +97,7 @@ FLOWS = {"child": CHILD, "parent": PARENT, "purge": PURGE}
 @pytest.fixture
 def queue(tmp_path, cluster, s3_place, monkeypatch):
     monkeypatch.setenv("KESTRA_DAGSTER_STORAGE", s3_place)
-    postgres = cluster.url(cluster.database())
+    postgres = cluster.url(cluster.database(durable=False))
     with run_queue(tmp_path, FLOWS, postgres=postgres) as opened:
         yield opened
 

@@ -21,7 +21,7 @@ def journals(request: pytest.FixtureRequest, tmp_path) -> Journals:
     if request.param == "folder":
         return FolderJournals(tmp_path)
     cluster = request.getfixturevalue("cluster")
-    return SqlJournals(cluster.url(cluster.database()))
+    return SqlJournals(cluster.url(cluster.database(durable=False)))
 
 
 def again(journals: Journals) -> Journals:

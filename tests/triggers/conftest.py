@@ -75,4 +75,4 @@ def house(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def postgres(cluster: Cluster) -> str:
     """A database of its own on a real PostgreSQL."""
-    return cluster.url(cluster.database())
+    return cluster.url(cluster.database(durable=False))
