@@ -50,12 +50,13 @@ def unreadable(storage: Path, runs: Iterable[dg.DagsterRun]) -> dict[str, str]:
 def _returned(platform: Platform, result: RunResult) -> dict[str, str]:
     """Return what each task left: the text of its file, or its value."""
     prefix = execution_prefix(result.namespace, result.flow_id, result.execution_id)
-    storage = ExecutionStorage(platform.files, prefix)
+    storage = ExecutionStorage(platform.store, prefix)
     found: dict[str, str] = {}
     for task_run in result.task_runs:
         outputs = task_run.outputs or {}
         if "uri" in outputs:
-            found[task_run.task_id] = storage.existing(outputs["uri"]).read_text()
+            with storage.open(outputs["uri"]) as file:
+                found[task_run.task_id] = file.read().decode()
         elif "value" in outputs:
             found[task_run.task_id] = str(outputs["value"])
     return found
