@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kestra_dagster.errors import TaskFailed
 from kestra_dagster.runtime.context import FlowChange, FlowSource
-from kestra_dagster.runtime.storage import write_atomically
+from kestra_dagster.runtime.store import write_atomically
 
 if TYPE_CHECKING:
     from kestra_dagster.flow.catalog import FlowCatalog
