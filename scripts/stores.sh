@@ -21,24 +21,31 @@ if [ ! -x "$place/bin/bqemulator" ] && [ -x "$uv" ]; then
         echo "It could not be fetched; tests that need it will say so." >&2
     fi
 fi
-# Kafka's own broker, whose packages Maven knows.
-jars=${XDG_CACHE_HOME:-$HOME/.cache}/kestra-dagster/kafka
-if [ ! -d "$jars" ] && command -v mvn >/dev/null 2>&1; then
-    echo "Fetching Kafka for the tests ..."
+fetch_jars() { # folder, packages: with all that they need, where Maven is at hand
+    jars=${XDG_CACHE_HOME:-$HOME/.cache}/kestra-dagster/$1
+    shift
+    if [ -d "$jars" ] || ! command -v mvn >/dev/null 2>&1; then
+        return
+    fi
+    echo "Fetching ${jars##*/} for the tests ..."
     project=$(mktemp -d)
-    cat >"$project/pom.xml" <<'END'
-<project>
-  <modelVersion>4.0.0</modelVersion><groupId>tests</groupId><artifactId>kafka</artifactId><version>1</version>
-  <dependencies><dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.1.1</version></dependency></dependencies>
-</project>
-END
+    {
+        echo "<project><modelVersion>4.0.0</modelVersion><groupId>tests</groupId><artifactId>jars</artifactId><version>1</version><dependencies>"
+        for package in "$@"; do
+            echo "$package" | sed 's|\(.*\):\(.*\):\(.*\)|<dependency><groupId>\1</groupId><artifactId>\2</artifactId><version>\3</version></dependency>|'
+        done
+        echo "</dependencies></project>"
+    } >"$project/pom.xml"
     if mvn --quiet --batch-mode --file "$project/pom.xml" dependency:copy-dependencies -DoutputDirectory="$project/jars" >&2; then
         mkdir -p "${jars%/*}" && mv "$project/jars" "$jars"
     else
         echo "It could not be fetched; tests that need it will say so." >&2
     fi
     rm -rf "$project"
-fi
+}
+fetch_jars kafka org.apache.kafka:kafka_2.13:4.1.1
+fetch_jars opensearch org.opensearch:opensearch:2.19.1 org.opensearch.plugin:transport-netty4-client:2.19.1 \
+    org.apache.logging.log4j:log4j-core:2.21.0
 missing=
 lacks() { # program, package: also where only root finds it
     PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"

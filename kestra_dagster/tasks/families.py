@@ -224,6 +224,11 @@ _ROWS: Mapping[str, str] = {
         "compress.FileDecompress"
     ),
     "amqp": ("amqp.Consume amqp.CreateQueue amqp.DeclareExchange amqp.Publish amqp.QueueBind"),
+    "elasticsearch": " ".join(
+        f"{family}.{name}"
+        for family in ("elasticsearch", "opensearch")
+        for name in ("Bulk", "Get", "Load", "Put", "Request", "Scroll", "Search")
+    ),
     "kafka": "kafka.Consume kafka.Produce",
     "mqtt": "mqtt.Publish mqtt.Subscribe",
     "nats": (

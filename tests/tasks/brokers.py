@@ -125,3 +125,19 @@ def kafka(folder: Path) -> Iterator[str]:
     subprocess.run([*command, "kafka.tools.StorageTool", *made], check=True, capture_output=True)
     with _running([*command, "kafka.Kafka", str(config)], port):
         yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def opensearch(folder: Path) -> Iterator[str]:
+    """Run a cluster of one node from OpenSearch's own packages, which Maven fetched."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jars = cache / "kestra-dagster" / "opensearch"
+    _program("javac")
+    if not jars.is_dir():
+        unavailable("no OpenSearch")
+    port, other = free_port(), free_port()
+    quick = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    source = str(Path(__file__).with_name("OpenSearchServer.java"))
+    command = [_program("java"), *quick, "-cp", f"{jars}/*", source]
+    with _running([*command, str(folder), str(port), str(other)], port):
+        yield f"http://127.0.0.1:{port}"
