@@ -213,6 +213,7 @@ class PollContext:
         self.log = _Silent()
         self.metric = _Silent()
         self.kv = desk.platform.kv
+        self.namespace_files = desk.platform.namespace_files
         self.files = start_files(flow, key)
         self.storage = ExecutionStorage(desk.platform.store, self.files).task(trigger.id, "poll")
 

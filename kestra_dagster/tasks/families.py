@@ -11,6 +11,11 @@ JDBC = (
 )
 """The databases of tasks/jdbc_databases.py, by name."""
 
+SCRIPTS = (
+    *("bun", "csharp", "deno", "dotnet", "fsharp", "go", "groovy", "jbang", "julia", "lua"),
+    *("node", "perl", "php", "powershell", "python", "r", "ruby", "shell"),
+)
+"""The languages of tasks/scripts.py."""
 _SQL = ("Batch", "Queries", "Query")
 FILE_SERVERS = ("ftp", "ftps", "sftp")
 """The kinds of servers of tasks/fs_remote.py."""
@@ -79,17 +84,8 @@ _ROWS: Mapping[str, str] = {
     "git": "git.Clone git.Push",
     "git_files": "git.PushExecutionFiles git.PushNamespaceFiles git.SyncNamespaceFiles",
     "git_flows": "git.NamespaceSync git.PushFlows git.SyncFlow git.SyncFlows",
-    "scripts:script_type": (
-        "scripts.bun.Commands scripts.bun.Script scripts.csharp.Commands scripts.csharp.Script "
-        "scripts.deno.Commands scripts.deno.Script scripts.dotnet.Commands scripts.dotnet.Script "
-        "scripts.fsharp.Commands scripts.fsharp.Script scripts.go.Commands scripts.go.Script "
-        "scripts.groovy.Commands scripts.groovy.Script scripts.jbang.Commands "
-        "scripts.jbang.Script scripts.julia.Commands scripts.julia.Script scripts.lua.Commands "
-        "scripts.lua.Script scripts.node.Commands scripts.node.Script scripts.perl.Commands "
-        "scripts.perl.Script scripts.php.Commands scripts.php.Script "
-        "scripts.powershell.Commands scripts.powershell.Script scripts.python.Commands "
-        "scripts.python.Script scripts.r.Commands scripts.r.Script scripts.ruby.Commands "
-        "scripts.ruby.Script scripts.shell.Commands scripts.shell.Script"
+    "scripts:script_type": " ".join(
+        f"scripts.{name}.{kind}" for name in SCRIPTS for kind in ("Commands", "Script")
     ),
     "script_legacy": (
         "io.kestra.core.tasks.scripts.Bash io.kestra.core.tasks.scripts.Node "

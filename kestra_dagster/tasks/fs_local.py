@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, model_validator
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.parts import refusal
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
@@ -131,7 +132,7 @@ class Taking(Listing):
     @model_validator(mode="after")
     def _check_move(self) -> Taking:
         if self.action == "MOVE" and self.move_directory is None:
-            raise ValueError("`action: MOVE` needs `moveDirectory`")
+            raise refusal("is `MOVE`, which needs `moveDirectory`", "action")
         return self
 
     def taken(self, path: Path, context: TaskContext) -> dict[str, Any]:

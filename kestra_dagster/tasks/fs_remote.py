@@ -20,6 +20,7 @@ from urllib.parse import quote
 from pydantic import Field, create_model, model_validator
 
 from kestra_dagster.errors import Cancelled, TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.parts import refusal
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec, TaskSpec
 from kestra_dagster.runtime.context import TaskContext
@@ -161,7 +162,7 @@ class Taking(Listing):
     @model_validator(mode="after")
     def _check_move(self) -> Taking:
         if self.action == "MOVE" and self.move_directory is None:
-            raise ValueError("`action: MOVE` needs `moveDirectory`")
+            raise refusal("is `MOVE`, which needs `moveDirectory`", "action")
         return self
 
     def finish(self, server: FileServer, entry: Entry) -> None:

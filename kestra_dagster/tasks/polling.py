@@ -14,7 +14,7 @@ from typing import Any
 
 from kestra_dagster.flow.task_types import TaskSpec
 from kestra_dagster.runtime.context import TaskContext
-from kestra_dagster.tasks.families import FILE_SERVERS, JDBC
+from kestra_dagster.tasks.families import FILE_SERVERS, JDBC, SCRIPTS
 
 POLLING: Mapping[str, str] = {
     "io.kestra.plugin.core.http.Trigger": "http_trigger:HttpPoll",
@@ -32,6 +32,11 @@ POLLING: Mapping[str, str] = {
     "io.kestra.plugin.fs.local.Trigger": "fs_local:Trigger",
     **{f"io.kestra.plugin.fs.{name}.Trigger": "fs_remote:fs_type" for name in FILE_SERVERS},
     **{f"io.kestra.plugin.jdbc.{name}.Trigger": "jdbc:jdbc_type" for name in JDBC},
+    **{
+        f"io.kestra.plugin.scripts.{name}.{kind}Trigger": "scripts_trigger:script_trigger"
+        for name in SCRIPTS
+        for kind in ("Commands", "Script")
+    },
 }
 """Canonical trigger type -> module of this package, and class, or function that makes it."""
 

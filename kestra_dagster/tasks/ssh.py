@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from kestra_dagster.errors import Cancelled, TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.parts import refusal
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
@@ -50,9 +51,9 @@ class Command(RunnableSpec):
     @model_validator(mode="after")
     def _check_credentials(self) -> Command:
         if self.auth_method == "PASSWORD" and self.password is None:
-            raise ValueError("`authMethod: PASSWORD`, the default, needs `password`")
+            raise refusal("is needed by `authMethod: PASSWORD`, the default", "password")
         if self.auth_method == "PUBLIC_KEY" and self.private_key is None:
-            raise ValueError("`authMethod: PUBLIC_KEY` needs `privateKey`")
+            raise refusal("is needed by `authMethod: PUBLIC_KEY`", "privateKey")
         return self
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:

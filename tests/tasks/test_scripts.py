@@ -396,3 +396,33 @@ tasks:
         text.replace(runner, "io.kestra.plugin.core.runner.Proces"), default_registry()
     )
     assert [one.code for one in wrong.diagnostics] == ["KD015"]
+
+
+@pytest.mark.parametrize("kind", ["shell.ScriptTrigger", "shell.CommandsTrigger"])
+def test_how_a_script_ends_starts_a_flow(context, kind, tmp_path):
+    from kestra_dagster.flow.properties import RUN
+
+    code = tmp_path / "code"
+    said = """echo '::{"outputs":{"n":42}}::'"""
+    lines = [said, f"exit $(cat {code})"]
+    given = {"script": "\n".join(lines)} if "Script" in kind else {"commands": lines}
+    polled = default_registry().polling(f"io.kestra.plugin.scripts.{kind}")
+    runner = {"taskRunner": {"type": "io.kestra.plugin.core.runner.Process"}}
+
+    def look(memory: dict, **more) -> Any:
+        poll = polled.model_validate({**given, **runner, **more}, context=RUN)
+        return poll.poll(context, memory)
+
+    code.write_text("3")
+    found = look({}, exitCondition="exit 3")
+    assert found.outputs is not None
+    assert (found.outputs["exitCode"], found.outputs["condition"]) == (3, "exit 3")
+    assert look(found.memory, exitCondition="exit 3").outputs is None
+    assert look(found.memory, exitCondition="exit 3", edge=False).outputs is not None
+    code.write_text("0")
+    ended = look(found.memory, exitCondition="exit 3")
+    assert (ended.outputs, ended.memory) == (None, {"fits": False})
+    assert look({}, exitCondition="4[0-9]").outputs["vars"] == {"n": 42}
+    assert look({}, exitCondition="5[0-9]").outputs is None
+    with pytest.raises(ValueError, match="exitCondition"):
+        look({})
