@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from kestra_dagster.errors import TerminalError
 from kestra_dagster.runtime.guard import guarded_folder, remove_guarded
 from kestra_dagster.runtime.nearby import NearbyFiles
-from kestra_dagster.runtime.patience import Patience
+from kestra_dagster.runtime.patience import PATIENCE_SECONDS, Patience
 from kestra_dagster.runtime.s3_client import (
     MISSING,
     StorageRefused,
@@ -58,7 +58,8 @@ class S3Store:
         self._nearby = NearbyFiles()
         where = urlsplit(endpoint() or "").netloc.rpartition("@")[2]
         place = f"{self.place} at {where}" if where else self.place
-        self._patience = Patience(place, server="S3", gone=why_gone)
+        # From the start: each run is a process of its own, and its first use no rare moment.
+        self._patience = Patience(place, PATIENCE_SECONDS, server="S3", gone=why_gone)
 
     @property
     def place(self) -> str:

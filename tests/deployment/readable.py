@@ -1,18 +1,20 @@
-"""Whether what finished tasks returned can still be read, from the storage that workers share."""
+"""Whether what finished tasks returned can still be read, from S3 and the database of a pod."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import dagster as dg
 
 from kestra_dagster.orchestration.tags import EXECUTION_TAG
+from kestra_dagster.runtime.journal_sql import SqlJournals
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.recorded import recorded
 from kestra_dagster.runtime.result import RunResult
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
+from kestra_dagster.runtime.store import FolderStore
 from kestra_dagster.tasks.registry import default_registry
+from tests.deployment.pod import Pod
 
 RETURNED: Mapping[str, Mapping[str, str]] = {
     "failing": {"handled": "handled"},
@@ -28,9 +30,17 @@ RETURNED: Mapping[str, Mapping[str, str]] = {
 """What tasks of tests/deployment/flows return (a value or a file's text), by job and task."""
 
 
-def unreadable(storage: Path, runs: Iterable[dg.DagsterRun]) -> dict[str, str]:
-    """Return what of ended runs cannot be read or is otherwise than it should, by their ids."""
-    platform = Platform(storage, default_registry())
+def unreadable(pod: Pod, database: str, runs: Iterable[dg.DagsterRun]) -> dict[str, str]:
+    """Return what of ended runs cannot be read or is otherwise than it should, by their ids.
+
+    Files are looked for in the folder that the S3 of the pod serves.
+    """
+    platform = Platform(
+        pod.folder,
+        default_registry(),
+        store=FolderStore(pod.folder / "volumes" / "s3" / "builditall" / "kestra"),
+        journals=SqlJournals(database),
+    )
     wrong: dict[str, str] = {}
     for run in runs:
         result = recorded(platform, run.tags.get(EXECUTION_TAG, run.run_id))

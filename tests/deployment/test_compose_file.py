@@ -128,12 +128,17 @@ def test_the_broker_is_used_with_the_profile_only() -> None:
     assert celery["redis"].raw["networks"] == ["broker"]
 
 
+OF_ONE = ("KESTRA_DAGSTER_TOKEN_FILE", "KESTRA_DAGSTER_WORKER_RUNS", "KESTRA_DAGSTER_WARM_RUNS")
+"""What one service alone is told."""
+
+
 def test_all_of_dagsters_processes_see_the_same_instance(compose: Compose) -> None:
     environments = [dict(compose.services[name].environment) for name in OWN]
     for environment in environments:
-        for own in ("KESTRA_DAGSTER_TOKEN_FILE", "KESTRA_DAGSTER_WORKER_RUNS"):
+        for own in OF_ONE:
             environment.pop(own, None)
     assert all(each == environments[0] for each in environments)
+    assert environments[0]["KESTRA_DAGSTER_STORAGE"] == "s3://builditall/kestra"
 
 
 def test_the_entrypoint_reads_secrets_from_files(tmp_path) -> None:

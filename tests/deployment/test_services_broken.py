@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.deployment.pod import Pod
+from tests.deployment.readable import unreadable
 from tests.deployment.team import Team, until
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(400)]
@@ -152,9 +153,16 @@ def test_runs_end_while_s3_is_away(pod: Pod, team: Team) -> None:
         team.wait(ended, seconds=120)
         bucket = pod.folder / "volumes" / "s3" / "builditall"
         assert list(bucket.rglob(f"{ended}/**/*.err")), team.story(ended)
+    outputs_are_whole(pod, team, before)
+    assert unreadable(pod, team.url, [team.run(ended) for ended in (before, run)]) == {}
 
 
 def test_a_full_disk_fails_runs_with_a_reason_and_no_others(pod: Pod, team: Team) -> None:
+    # On S3 the disk is another machine's: a worker that keeps files in a folder fills up.
+    for name in ("worker-1", "worker-2"):
+        pod.kill(name)
+    pod.start("worker", 1, KESTRA_DAGSTER_STORAGE="/opt/storage")
+    pod.wait("worker")
     full = pod.folder / "volumes" / "storage" / "full"
     with full.open("wb") as file:
         try:
@@ -168,6 +176,10 @@ def test_a_full_disk_fails_runs_with_a_reason_and_no_others(pod: Pod, team: Team
     assert "No space left on device" in story
     full.unlink()
     team.wait(team.launch("writes"))
+    pod.kill("worker-1")
+    pod.restart("worker-1")
+    pod.restart("worker-2")
+    pod.wait("worker")
 
 
 def test_clocks_may_jump(pod: Pod, team: Team) -> None:
