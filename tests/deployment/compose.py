@@ -13,6 +13,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 FILE = REPOSITORY / "docker-compose.yml"
+PROXY = REPOSITORY / "deploy" / "reverse-proxy" / "compose.yml"
 ENTRYPOINT = ("/opt/entrypoint.sh",)
 """That of the image, as deploy/Dockerfile says."""
 
@@ -73,17 +74,23 @@ class Service:
 
 @dataclass(frozen=True)
 class Compose:
-    """The file; `secrets` are the names of the variables that hold them."""
+    """The file; `secrets` are the names of the variables or files that hold them."""
 
     services: Mapping[str, Service]
     secrets: Mapping[str, str]
     raw: Mapping[str, Any]
 
 
-def read(variables: Mapping[str, str], file: Path = FILE) -> Compose:
-    """Read the file with the variables of an environment."""
-    raw = _filled(yaml.safe_load(file.read_text()), variables)
-    secrets = {name: each["environment"] for name, each in raw["secrets"].items()}
+def read(variables: Mapping[str, str], *more: Path) -> Compose:
+    """Read the file, and those that add services and secrets to it, with an environment."""
+    raw = _filled(yaml.safe_load(FILE.read_text()), variables)
+    for file in more:
+        added = _filled(yaml.safe_load(file.read_text()), variables)
+        raw["services"].update(added["services"])
+        raw["secrets"].update(added["secrets"])
+    secrets = {
+        name: each.get("environment") or each["file"] for name, each in raw["secrets"].items()
+    }
     services = {name: _service(name, each) for name, each in raw["services"].items()}
     return Compose(services, secrets, raw)
 

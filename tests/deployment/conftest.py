@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.deployment.compose import PROXY
 from tests.deployment.pod import Pod, missing
 from tests.deployment.team import Team
 
@@ -47,10 +49,30 @@ SOONER = {
 def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
     """A deployment with two workers, its services all healthy."""
     folder = tmp_path_factory.mktemp("pod")
-    small = {"storage": "64m"}
-    with Pod(folder, VARIABLES, flows=FLOWS, replaced=SOONER, small=small) as pod:
+    small = {"storage": "64m", "postgres": "1g"}
+    with Pod(
+        folder, VARIABLES, flows=FLOWS, more_files=(PROXY,), replaced=SOONER, small=small
+    ) as pod:
+        pod.secrets.update(_of_the_proxy(tmp_path_factory.mktemp("tls"), pod.secrets["passwords"]))
         pod.up()
         yield pod
+
+
+PASSWORD = "open sesame"
+
+
+def _of_the_proxy(folder: Path, salt: str) -> dict[str, str]:
+    """Make the files that deploy/reverse-proxy/compose.yml asks for, as docs/security.md does."""
+    pair = ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
+    made = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=localhost"]
+    subprocess.run([*made, *pair], check=True, capture_output=True)
+    hashed = ["openssl", "passwd", "-apr1", "-salt", salt[:8], PASSWORD]
+    password = subprocess.run(hashed, check=True, capture_output=True, text=True).stdout.strip()
+    return {
+        "tls_certificate": (folder / "tls.crt").read_text(),
+        "tls_key": (folder / "tls.key").read_text(),
+        "passwords": f"ada:{password}\n",
+    }
 
 
 @pytest.fixture(scope="session")

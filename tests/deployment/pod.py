@@ -27,7 +27,10 @@ from tests.deployment.compose import REPOSITORY, Compose, Service, read
 
 UID = 10001
 CLONE_NEWNET = 0x40000000
-PROGRAMS = ("nsenter", "unshare", "setpriv", "ip", "tini", "redis-server", "nc", "faketime")
+PROGRAMS = (
+    *("nsenter", "unshare", "setpriv", "ip", "tini", "redis-server", "nc", "faketime"),
+    *("nginx", "curl"),
+)
 WITH_THIS_PROCESS = ("setpriv", "--pdeathsig", "KILL", "--")
 """What goes before a command that must not outlive this process, however it ends."""
 POSTGRES = "/usr/lib/postgresql"
@@ -79,6 +82,8 @@ class Pod:
     flows: Path = REPOSITORY / "flows"
     settings: str = ""
     """What is added to `dagster.yaml`."""
+    more_files: tuple[Path, ...] = ()
+    """Files of Compose beside docker-compose.yml."""
     replaced: Mapping[str, str] = field(default_factory=dict)
     """Parts of `dagster.yaml` and what stands in their place."""
     small: Mapping[str, str] = field(default_factory=dict)
@@ -93,7 +98,7 @@ class Pod:
         for parent in self.folder.parents:
             if not parent.stat().st_mode & 0o001:
                 parent.chmod(parent.stat().st_mode | 0o011)
-        self.compose: Compose = read(self.variables)
+        self.compose: Compose = read(self.variables, *self.more_files)
         self.secrets = {name: secrets.token_urlsafe(12) for name in self.compose.secrets}
         for volume in self.compose.raw["volumes"]:
             (self.folder / "volumes" / volume).mkdir(parents=True)
@@ -245,6 +250,8 @@ class Pod:
         if service.name == "postgres":
             # The image's entrypoint makes the database; then it runs the command.
             command = ["sh", "/opt/postgres.sh", *command]
+        if service.name == "proxy":
+            command = ["nginx", "-e", "stderr", "-g", "daemon off;"]  # what the image runs
         script = self._script(root, service, user, environment, command)
         log = self.folder / f"{name}.log"
         with log.open("ab") as output:
@@ -296,7 +303,9 @@ class Pod:
         }
         for volume in service.raw.get("volumes", ()):
             source, target = volume.split(":")[:2]
-            if not source.startswith("."):
+            if source.startswith("./deploy/"):
+                binds[str(REPOSITORY / source)] = Path(target)
+            elif not source.startswith("."):
                 place = opt / target.removeprefix("/opt/").split("/")[-1]
                 binds[str(self.folder / "volumes" / source)] = place
                 os.chown(self.folder / "volumes" / source, int(_id(user)), int(_group(user)))

@@ -7,10 +7,9 @@ import sys
 import pytest
 import yaml
 
-from tests.deployment.compose import FILE, REPOSITORY, Compose, interpolated, read
+from tests.deployment.compose import FILE, PROXY, REPOSITORY, Compose, interpolated, read
 
 DOCKERFILE = REPOSITORY / "deploy" / "Dockerfile"
-PROXY = REPOSITORY / "deploy" / "reverse-proxy" / "compose.yml"
 NGINX = PROXY.with_name("nginx.conf")
 PINNED = re.compile(r":\w*\d+\.\d+[\w.-]*$")
 OWN = ("migrate", "code", "daemon", "webserver", "webhooks", "worker")
