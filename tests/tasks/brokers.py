@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.tasks.servers import free_port, unavailable, until_open
+from tests.tasks.servers import free_port, not_fetched, unavailable, until_open
 
 
 def _program(*names: str) -> str:
@@ -93,12 +93,12 @@ def nats_server(folder: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def kafka(folder: Path) -> Iterator[str]:
-    """Run Kafka's own broker, which Maven fetched; give its address."""
+    """Run Kafka's own broker, which `make jars` fetched; give its address."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     jars = cache / "kestra-dagster" / "kafka"
-    java = _program("java")
     if not jars.is_dir():
-        unavailable("no Kafka")
+        not_fetched("Kafka")
+    java = _program("java")
     port, other = free_port(), free_port()
     config = folder / "server.properties"
     lines = {
@@ -129,12 +129,12 @@ def kafka(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def opensearch(folder: Path) -> Iterator[str]:
-    """Run a cluster of one node from OpenSearch's own packages, which Maven fetched."""
+    """Run a cluster of one node from OpenSearch's own packages, which `make jars` fetched."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     jars = cache / "kestra-dagster" / "opensearch"
-    _program("javac")
     if not jars.is_dir():
-        unavailable("no OpenSearch")
+        not_fetched("OpenSearch")
+    _program("javac")
     port, other = free_port(), free_port()
     quick = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
     source = str(Path(__file__).with_name("OpenSearchServer.java"))

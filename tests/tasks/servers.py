@@ -29,6 +29,11 @@ def unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def not_fetched(name: str) -> NoReturn:
+    """Leave tests out for want of a server that comes by Maven, which is fetched on wish only."""
+    pytest.skip(f"{name} is not there; `make jars` fetches it with Maven")
+
+
 @contextlib.contextmanager
 def mongo_server() -> Iterator[str]:
     """Run mongo-java-server, which speaks MongoDB's protocol from memory; give its URI."""
@@ -38,7 +43,7 @@ def mongo_server() -> Iterator[str]:
     home = os.environ.get("MAVEN_REPOSITORY") or Path.home() / ".m2" / "repository"
     jars = [jar for part in _JARS for jar in sorted((Path(home) / part).rglob("*.jar"))]
     if not any(jar.name.startswith("mongo-java-server") for jar in jars):
-        unavailable("no server of MongoDB's protocol")
+        not_fetched("a server of MongoDB's protocol")
     path = os.pathsep.join(map(str, jars))
     gateway = JavaGateway.launch_gateway(classpath=path, die_on_exit=True)
     # It knows what MongoDB 5 does, and tells the version of the protocol of 4.2.
