@@ -11,6 +11,7 @@ import dagster as dg
 import httpx
 
 from kestra_dagster.webhooks.launching import WebServer
+from kestra_dagster.workers.broker import QUEUE, TASK, celery_app
 from tests.deployment.pod import Pod
 
 FINAL = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -32,6 +33,19 @@ class Team:
     def launch(self, job: str, tags: Mapping[str, str] | None = None, **inputs: Any) -> str:
         """Start a job and return the id of its run."""
         return self._web.launch(job, inputs, tags or {})
+
+    def hand_to_workers(self, job: dg.JobDefinition, config: Mapping[str, Any]) -> str:
+        """Have a worker run a job of a module of the tests, and return the id of its run."""
+        run = self.instance.create_run_for_job(
+            job,
+            run_config=config,
+            status=dg.DagsterRunStatus.STARTING,
+            tags={"dagster/max_retries": "0"},
+            job_code_origin=dg.reconstructable(job).get_python_origin(),
+        )
+        app = celery_app("redis://127.0.0.1:6379/0")
+        app.send_task(TASK, args=(run.run_id,), queue=QUEUE, priority=9)
+        return run.run_id
 
     def terminate(self, run_id: str, policy: str = "SAFE_TERMINATE") -> None:
         """Have a run end, as the button of its page does."""

@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from tests.deployment.pod import UID, Pod
+from tests.deployment.soak import workers_of
 from tests.deployment.team import Team, until
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(400)]
@@ -67,6 +68,19 @@ def test_subflows_and_items_end_with_their_outputs(team: Team) -> None:
     runs = [team.launch(job) for job in ("parent", "items", "mixed")]
     for run in runs:
         team.wait(run, seconds=180)
+
+
+def test_children_are_spread_over_workers(team: Team) -> None:
+    runs = [team.launch("items") for _ in range(3)] + [team.launch("parent") for _ in range(2)]
+    for run in runs:
+        team.wait(run, seconds=180)
+    children = [
+        child.run_id
+        for run in runs
+        for child in team.instance.get_runs(dg.RunsFilter(tags={"kestra/parent_run": run}))
+    ]
+    assert len(children) == 3 * 3 + 2
+    assert set(workers_of(team, children).values()) == {"worker-1", "worker-2"}
 
 
 def test_a_failed_flow_is_not_tried_again(team: Team) -> None:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGSTOP
+from signal import SIGINT, SIGSTOP
 
 import dagster as dg
 import psutil
 import pytest
 
+from tests.deployment.limited import POOL, limited
 from tests.deployment.pod import Pod
 from tests.deployment.readable import unreadable
 from tests.deployment.team import Team, until
@@ -80,6 +81,20 @@ def test_killed_workers_and_processes_lose_no_run(pod: Pod, team: Team) -> None:
     # The place that the dead run held in its flow's `concurrency` is free.
     team.wait(team.retry_of(alone), seconds=120)
     team.wait(team.launch("one_at_a_time"))
+
+
+def test_a_killed_worker_holds_no_place_of_a_pool(pod: Pod, team: Team) -> None:
+    log = team.instance.event_log_storage
+    log.set_concurrency_slots(POOL, 1)
+    config = {"ops": {"holds": {"config": {"seconds": 0.1}}}}
+    run = team.hand_to_workers(limited, {"ops": {"holds": {"config": {"seconds": 300.0}}}})
+    team.started_step(run, "holds")
+    assert log.get_concurrency_info(POOL).active_run_ids == {run}
+    with without(pod, worker_of(pod, team, run)):
+        waiting = team.hand_to_workers(limited, config)
+        team.wait(run, "FAILURE", 90)
+        team.wait(waiting, seconds=60)
+    assert not log.get_concurrency_info(POOL).active_run_ids
 
 
 def process_of(pod: Pod, team: Team, run: str) -> psutil.Process:
@@ -209,6 +224,34 @@ def test_clocks_may_jump(pod: Pod, team: Team) -> None:
     pod.restart("worker-1")
     pod.restart("worker-2")
     pod.wait("worker")
+
+
+def test_the_clock_of_the_database_may_jump(pod: Pod, team: Team) -> None:
+    """Ahead by two hours and back by one, while a run gives signs of life by it."""
+    clock = pod.folder / "clock"
+    clock.write_text("+0")
+    clock.chmod(0o644)
+    library = str(next(Path("/usr/lib").rglob("libfaketime.so.1")))
+    pod.kill("postgres", SIGINT)
+    pod.start(
+        "postgres",
+        LD_PRELOAD=library,
+        FAKETIME_TIMESTAMP_FILE=str(clock),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+    )
+    pod.wait("postgres")
+    run = team.launch("sleeper", seconds=25)
+    team.started_step(run, "sleep")
+    clock.write_text("+2h")
+    time.sleep(10)
+    clock.write_text("-1h")
+    team.wait(run)
+    outputs_are_whole(pod, team, run)
+    pod.kill("postgres", SIGINT)
+    pod.restart("postgres")
+    pod.wait("postgres")
+    team.wait(team.launch("quick"))
 
 
 def test_a_killed_code_server_loses_no_run(pod: Pod, team: Team) -> None:
