@@ -17,9 +17,17 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, GetCoreSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import (
+    CoreSchema,
+    ErrorDetails,
+    InitErrorDetails,
+    PydanticCustomError,
+    core_schema,
+)
 
 T = TypeVar("T")
+
+_OWN_OF_PYDANTIC = frozenset(get_args(core_schema.ErrorType))
 
 LOAD: Mapping[str, str] = {"phase": "load"}
 RUN: Mapping[str, str] = {"phase": "run"}
@@ -70,19 +78,34 @@ def _check_around_templates(value: Any, inner: Any) -> Any:
         # What a template stands for is not known yet; everything around it is.
         real = [
             InitErrorDetails(
-                type=found["type"]
-                if "ctx" not in found or "error" not in found["ctx"]
-                else PydanticCustomError("value_error", "{why}", {"why": found["msg"]}),
+                type=_kind(found),
                 loc=found["loc"],
                 input=found["input"],
                 ctx=found.get("ctx", {}),
             )
             for found in error.errors(include_url=False)
-            if found["type"] in ("missing", "extra_forbidden") or not has_template(found["input"])
+            if _certain(found)
         ]
         if real:
             raise ValidationError.from_exception_data(error.title, real) from None
     return value
+
+
+def _certain(found: ErrorDetails) -> bool:
+    """Say whether an error stays whatever the templates in its input stand for."""
+    value = found["input"]
+    if found["type"] in ("unknown_type", "missing_type") and isinstance(value, dict):
+        return not has_template(value.get("type"))
+    return found["type"] in ("missing", "extra_forbidden") or not has_template(value)
+
+
+def _kind(found: ErrorDetails) -> str | PydanticCustomError:
+    if "error" in found.get("ctx", {}):
+        return PydanticCustomError("value_error", "{why}", {"why": found["msg"]})
+    if found["type"] in _OWN_OF_PYDANTIC:
+        return found["type"]
+    # One of our own: pydantic takes back only its own kinds by name.
+    return PydanticCustomError(found["type"], found["msg"], found.get("ctx"))  # pyright: ignore
 
 
 def _takes_json(annotation: Any) -> bool:

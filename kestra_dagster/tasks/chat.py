@@ -247,7 +247,8 @@ class OfService(OpenAiChat):
         outputs = super().run(context)
         first = next(iter(outputs["choices"]), {})
         text = (first.get("message") or {}).get("content")
-        return {**outputs, "outputText": text, "response": text, "raw": json.dumps(outputs)}
+        raw = json.dumps(outputs)
+        return {**outputs, "outputText": text, "response": text, "raw": raw, "rawResponse": raw}
 
 
 SERVICES: Mapping[str, str] = {

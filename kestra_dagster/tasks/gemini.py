@@ -7,6 +7,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import model_validator
+
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Dynamic, Text
@@ -15,6 +17,7 @@ from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.chat import ask
 
 BASE = "https://generativelanguage.googleapis.com/v1beta"
+_MODEL = ("AI", "ASSISTANT", "MODEL")
 _METRICS = (
     ("candidate.token.count", "candidatesTokenCount"),
     ("prompt.token.count", "promptTokenCount"),
@@ -73,10 +76,17 @@ class StructuredOutputCompletion(Gemini):
 
 
 class ChatMessage(Part):
-    """One message: `type` is USER, AI or SYSTEM."""
+    """One message: `type` is USER, AI or SYSTEM; flows write `role`, as Gemini does, too."""
 
     type: Text = "USER"
     content: Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _role(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "role" in data and "type" not in data:
+            return {"type" if key == "role" else key: item for key, item in data.items()}
+        return data
 
 
 class ChatCompletion(Gemini):
@@ -90,7 +100,7 @@ class ChatCompletion(Gemini):
             for one in self.messages
         ]
         contents = [
-            _said("model" if one.type.upper() == "AI" else "user", {"text": one.content})
+            _said("model" if one.type.upper() in _MODEL else "user", {"text": one.content})
             for one in said
         ]
         answer = self.generate(contents, context)

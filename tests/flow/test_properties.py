@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from kestra_dagster.flow.polymorphic import by_type
 from kestra_dagster.flow.properties import (
     LOAD,
     RUN,
@@ -37,6 +38,8 @@ class Spec(RunnableSpec):
     wait_for: Dynamic[Duration] | None = None
     part: Dynamic[Part | None] = None
     anything: Dynamic[Any] = None
+    runner: Dynamic[Annotated[Any, by_type("part", lambda: {"part": Part})]] = None
+    waits: Dynamic[list[Duration]] = []  # noqa: RUF012
     static: int = 0
 
 
@@ -87,6 +90,13 @@ def test_at_load_the_parts_around_a_template_are_checked():
     assert refused(LOAD, part={"name": "{{ x }}"}) == [(("part", "size"), "missing")]
 
 
+def test_at_load_a_kind_that_is_not_known_is_refused_whatever_its_templates():
+    assert refused(LOAD, runner={"type": "x", "key": "{{ k }}"}) == [(("runner",), "unknown_type")]
+    assert refused(LOAD, runner={"key": "{{ k }}"}) == [(("runner",), "missing_type")]
+    assert checked(LOAD, runner={"type": "{{ t }}", "key": "{{ k }}"}) is not None
+    assert refused(LOAD, waits=["soon", "{{ x }}"]) == [(("waits", 0), "duration")]
+
+
 def test_a_static_property_takes_no_template():
     assert refused(LOAD, static="{{ x }}") == [(("static",), "int_parsing")]
 
@@ -115,6 +125,8 @@ def test_dynamic_fields_are_the_yaml_names():
         "env",
         "waitFor",
         "part",
+        "runner",
+        "waits",
         "anything",
     }
 
