@@ -26,6 +26,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 NOT_BY_WAITING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "password")
 
+DISK_FULL = "53100"
+"""What Postgres says (SQLSTATE) when it could not write: nothing of the transaction is there."""
+
 
 class ServerGone(RetryableError):
     """A server of the instance did not answer for as long as one waits for it."""
@@ -108,10 +111,10 @@ def place_of(url: str) -> str:
 
 
 def is_gone(error: DBAPIError) -> bool:
-    """Say whether an error means that the server went away, so that waiting may help."""
+    """Say whether an error means that the server went away or is full, so that waiting may help."""
     from sqlalchemy.exc import InterfaceError, OperationalError
 
-    if error.connection_invalidated:
+    if error.connection_invalidated or getattr(error.orig, "pgcode", None) == DISK_FULL:
         return True
     # while connecting there is no connection to tell by, and no code: only the server's words
     text = str(error.orig)

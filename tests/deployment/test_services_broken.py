@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -195,6 +196,22 @@ def test_a_full_disk_fails_runs_with_a_reason_and_no_others(pod: Pod, team: Team
     pod.restart("worker-1")
     pod.restart("worker-2")
     pod.wait("worker")
+
+
+def test_a_full_disk_of_the_database_is_waited_out(pod: Pod, team: Team) -> None:
+    run = team.launch("sleeper", seconds=8)
+    team.started_step(run, "sleep")
+    full = pod.folder / "volumes" / "postgres" / "full"
+    with full.open("wb") as file, contextlib.suppress(OSError):
+        while file.write(bytes(1 << 20)):
+            file.flush()
+    time.sleep(15)  # the run's end falls into it
+    assert "No space left on device" in pod.output("postgres")
+    full.unlink()
+    pod.wait("postgres")
+    team.wait(run, seconds=120)
+    outputs_are_whole(pod, team, run)
+    team.wait(team.launch("quick"), seconds=120)
 
 
 def test_clocks_may_jump(pod: Pod, team: Team) -> None:
