@@ -220,15 +220,7 @@ def test_clocks_may_jump(pod: Pod, team: Team) -> None:
         pod.kill(name)
     clock = pod.folder / "clock"
     clock.write_text("+0")
-    library = str(next(Path("/usr/lib").rglob("libfaketime.so.1")))
-    pod.start(
-        "worker",
-        1,
-        LD_PRELOAD=library,
-        FAKETIME_TIMESTAMP_FILE=str(clock),
-        FAKETIME_NO_CACHE="1",
-        FAKETIME_DONT_FAKE_MONOTONIC="1",
-    )
+    pod.start("worker", 1, **faked(clock))
     pod.wait("worker")
     run = team.launch("sleeper", seconds=30)
     team.started_step(run, "sleep")
@@ -248,15 +240,8 @@ def test_the_clock_of_the_database_may_jump(pod: Pod, team: Team) -> None:
     clock = pod.folder / "clock"
     clock.write_text("+0")
     clock.chmod(0o644)
-    library = str(next(Path("/usr/lib").rglob("libfaketime.so.1")))
     pod.kill("postgres", SIGINT)
-    pod.start(
-        "postgres",
-        LD_PRELOAD=library,
-        FAKETIME_TIMESTAMP_FILE=str(clock),
-        FAKETIME_NO_CACHE="1",
-        FAKETIME_DONT_FAKE_MONOTONIC="1",
-    )
+    pod.start("postgres", **faked(clock))
     pod.wait("postgres")
     run = team.launch("sleeper", seconds=25)
     team.started_step(run, "sleep")
@@ -269,6 +254,16 @@ def test_the_clock_of_the_database_may_jump(pod: Pod, team: Team) -> None:
     pod.restart("postgres")
     pod.wait("postgres")
     team.wait(team.launch("quick"))
+
+
+def faked(clock: Path) -> dict[str, str]:
+    """Return the environment of a process whose time is what a file says."""
+    return {
+        "LD_PRELOAD": str(next(Path("/usr/lib").rglob("libfaketime.so.1"))),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 def test_a_killed_code_server_loses_no_run(pod: Pod, team: Team) -> None:
