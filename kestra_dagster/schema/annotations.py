@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-import textwrap
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from types import NoneType, UnionType
@@ -216,23 +216,38 @@ def docstrings(model: type[BaseModel]) -> Mapping[str, str]:
     """Return what stands below the fields of a model, and of those it comes from, as strings."""
     found: dict[str, str] = {}
     for one in reversed(model.__mro__):
-        if one is BaseModel or not issubclass(one, BaseModel):
-            continue
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
-        except (OSError, TypeError, SyntaxError):
-            continue
-        body = getattr(tree.body[0], "body", [])
-        for before, after in pairwise(body):
-            if (
-                isinstance(before, ast.AnnAssign)
-                and isinstance(before.target, ast.Name)
-                and isinstance(after, ast.Expr)
-                and isinstance(after.value, ast.Constant)
-                and isinstance(after.value.value, str)
-            ):
-                found[before.target.id] = inspect.cleandoc(after.value.value)
+        if one is not BaseModel and issubclass(one, BaseModel):
+            found |= _docstrings_of(one.__module__).get(one.__qualname__, {})
     return found
+
+
+@functools.cache
+def _docstrings_of(module: str) -> Mapping[str, Mapping[str, str]]:
+    """Return the strings below fields by class; a module is read once, not once for each class."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError, SyntaxError):
+        return {}
+    return dict(_by_class(tree.body, ""))
+
+
+def _by_class(body: Sequence[ast.stmt], within: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    for one in body:
+        if isinstance(one, ast.ClassDef):
+            yield f"{within}{one.name}", dict(_below_fields(one.body))
+            yield from _by_class(one.body, f"{within}{one.name}.")
+
+
+def _below_fields(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
+    for before, after in pairwise(body):
+        if (
+            isinstance(before, ast.AnnAssign)
+            and isinstance(before.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+            and isinstance(after.value.value, str)
+        ):
+            yield before.target.id, inspect.cleandoc(after.value.value)
 
 
 def _scalar(schema: Schema) -> Schema:

@@ -126,7 +126,13 @@ class House:
             },
         }
         if self.postgres:
-            overrides["storage"] = {"postgres": {"postgres_url": self.postgres}}
+            overrides["storage"] = {
+                "custom": {
+                    "module": "kestra_dagster.storage",
+                    "class": "PostgresStorage",
+                    "config": {"postgres_url": self.postgres},
+                }
+            }
         else:
             # A database file for the events of every run is most of what a test would cost.
             overrides["event_log_storage"] = {
