@@ -104,7 +104,7 @@ class Cluster:
         return step_id
 
     def _wait(self, step_id: str, name: str) -> None:
-        """Poll the step: often at first, then every twentieth of the time that has passed."""
+        """Poll the step: often at first, then every fiftieth of the time that has passed."""
         began = time.monotonic()
         next_beat = began + _SECONDS_BETWEEN_BEATS
         state = ""
@@ -123,7 +123,7 @@ class Cluster:
                 raise self._failure(step_id, name, status.get("FailureDetails", {}))
             if state in {"CANCELLED", "INTERRUPTED"}:
                 raise ClusterLost(self._what_became(step_id, state))
-            pause = (time.monotonic() - began) / 20
+            pause = (time.monotonic() - began) / 50
             self._sleep(min(max(pause, 0.25), self._lake.max_poll_seconds))
 
     def _failure(self, step_id: str, name: str, details: Mapping[str, str]) -> StepFailed:

@@ -15,6 +15,7 @@ from kestra_dagster.lake.local_emr.java import java_problem
 from kestra_dagster.lake.local_emr.server import EmrEndpoint
 from kestra_dagster.lake.local_emr.spark import Machine
 from kestra_dagster.local.s3 import LocalS3, local_s3
+from kestra_dagster.tasks.python_environment import cache_folder
 
 BUCKET = "builditall"
 
@@ -62,7 +63,9 @@ def aws(s3: LocalS3, java: None, tmp_path_factory: pytest.TempPathFactory) -> It
     keys = s3.access_key_id, s3.secret_access_key
     work = tmp_path_factory.mktemp("emr")
     with (
-        EmrEndpoint(Machine(s3.folder), work, *keys) as emr,
+        EmrEndpoint(
+            Machine(s3.folder, classes=cache_folder() / "spark-classes"), work, *keys
+        ) as emr,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("AWS_ENDPOINT_URL_EMR", emr.url)

@@ -21,11 +21,14 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--driver-memory", default="1g")
+    parser.add_argument("--classes", type=Path, help="where loaded classes are kept")
     options = parser.parse_args()
     keys = os.environ.pop("LOCAL_EMR_ACCESS_KEY"), os.environ.pop("LOCAL_EMR_SECRET_KEY")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    machine = Machine(options.lake_root.resolve(), options.cores, options.driver_memory)
+    machine = Machine(
+        options.lake_root.resolve(), options.cores, options.driver_memory, options.classes
+    )
     try:
         with EmrEndpoint(machine, options.work, *keys, port=options.port) as endpoint:
             print(endpoint.url, flush=True)

@@ -157,13 +157,14 @@ class LiveCluster:
         """Run spark-submit under its guard; return its exit code, or None if it was killed."""
         defaults = spark.spark_defaults(self.cluster.request.get("Configurations", []))
         command = spark.command(self._machine, step.arguments, defaults)
+        classes = spark.kept_classes(self._machine, folder)
         line = [sys.executable, "-I", "-S", guard.__file__, str(stdout), str(stderr), *command]
         process = subprocess.Popen(
             line,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,
-            env=spark.environment(folder),
+            env=spark.environment(folder, classes),
             start_new_session=True,
         )
         with self._changed:
@@ -172,6 +173,8 @@ class LiveCluster:
                 self._kill_step()
         try:
             answer = _stream(process.stdout).readline().strip()
+            if answer == b"0" and classes:
+                classes.keep()
             return int(answer) if answer else None
         finally:
             with self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -21,6 +22,12 @@ def java_problem() -> str | None:
     java = str(Path(home, "bin", "java")) if home else shutil.which("java")
     if java is None or not Path(java).exists():
         return f"Spark needs Java {OLDEST} and `{java or 'java'}` was not found: {_INSTALL}"
+    return _problem(java, Path(java).resolve().stat().st_mtime_ns)
+
+
+@functools.cache
+def _problem(java: str, changed: int) -> str | None:
+    """Ask a Java what it is; once, until it is another (`changed`): a JVM takes its time."""
     try:
         answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:

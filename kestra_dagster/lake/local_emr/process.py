@@ -42,10 +42,13 @@ def local_emr(
     each session and the same as the S3 server's. It ends, and every Spark process with it, when the
     block is left or when this process dies in whatever way (it holds the other end of a pipe).
     """
+    from kestra_dagster.tasks.python_environment import cache_folder
+
     lake_root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="local-emr-") as work:
         line = [sys.executable, "-m", "kestra_dagster.lake.local_emr", str(lake_root), work]
         line += ["--port", str(port), "--cores", str(cores), "--driver-memory", driver_memory]
+        line += ["--classes", str(cache_folder() / "spark-classes")]
         keys = {"LOCAL_EMR_ACCESS_KEY": access_key, "LOCAL_EMR_SECRET_KEY": secret_key}
         process = subprocess.Popen(
             line,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kestra_dagster.lake.local_emr.class_archive import ClassArchive, class_archive
 from kestra_dagster.lake.local_emr.protocol import invalid
 
 _FLAGS = frozenset({"--verbose", "-v", "--supervise"})
@@ -35,7 +36,7 @@ _SIZED_FOR_A_CLUSTER_CONF = re.compile(
 )
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 _S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^/\s,]+)/")
-_JVM = "-XX:-UsePerfData -XX:+UseParallelGC -XX:TieredStopAtLevel=1"
+_JVM = "-XX:-UsePerfData -XX:+UseParallelGC -XX:MetaspaceSize=256m -XX:TieredStopAtLevel=1"
 """Most of a small step is Spark's own start, which takes half the CPU time without the optimizing
 compiler; from some 1e6 rows on `spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=4` is better.
 """
@@ -49,6 +50,8 @@ class Machine:
     """The folder that holds one folder per bucket, as the S3 server serves it."""
     cores: int = 2
     driver_memory: str = "1g"
+    classes: Path | None = None
+    """Folder in which steps leave loaded classes for each other, None for steps that do not."""
 
 
 def local_path(lake_root: Path, uri: str) -> Path:
@@ -119,8 +122,14 @@ def command(machine: Machine, arguments: Sequence[str], defaults: Mapping[str, s
     return [*line, *application]
 
 
-def environment(work: Path) -> dict[str, str]:
+def kept_classes(machine: Machine, work: Path) -> ClassArchive | None:
+    """Return what a step with this scratch folder has to do with classes loaded before."""
+    return class_archive(machine.classes, _spark_home(), work) if machine.classes else None
+
+
+def environment(work: Path, classes: ClassArchive | None = None) -> dict[str, str]:
     """Return the environment of a step: this Python, its own scratch folder, no AWS credentials."""
+    jvm = f"{_JVM} {classes.options}" if classes else _JVM
     inherited = {
         key: value
         for key, value in os.environ.items()
@@ -131,7 +140,7 @@ def environment(work: Path) -> dict[str, str]:
         "SPARK_HOME": str(_spark_home()),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LOCAL_DIRS": str(work),
-        "SPARK_SUBMIT_OPTS": f"-Djava.io.tmpdir={work} {_JVM}",
+        "SPARK_SUBMIT_OPTS": f"-Djava.io.tmpdir={work} {jvm}",
         "TMPDIR": str(work),
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONUNBUFFERED": "1",
