@@ -20,7 +20,8 @@ from kestra_dagster.orchestration.names import job_name, safe_name
 from kestra_dagster.orchestration.started import START_TAG
 from kestra_dagster.orchestration.tags import label_tags
 from kestra_dagster.orchestration.trigger_desk import Desk, IsOn, SwitchOff, TriggerBook
-from kestra_dagster.orchestration.trigger_store import Asked, Work, trigger_store
+from kestra_dagster.orchestration.trigger_rows import Asked
+from kestra_dagster.orchestration.trigger_store import Work, trigger_store
 from kestra_dagster.runtime.records_json import jsonable
 from kestra_dagster.triggers.starts import Start, trigger_key
 

@@ -17,7 +17,8 @@ from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.triggers import Schedule, ScheduleOnDates, Trigger
 from kestra_dagster.orchestration import trigger_host
 from kestra_dagster.orchestration.trigger_host import TriggerHost, trigger_variables
-from kestra_dagster.orchestration.trigger_store import Asked, Recorded, TriggerStore, Work
+from kestra_dagster.orchestration.trigger_rows import Asked, Recorded
+from kestra_dagster.orchestration.trigger_store import TriggerStore, Work
 from kestra_dagster.runtime.opening import read_opening
 from kestra_dagster.runtime.platform import Platform
 from kestra_dagster.runtime.records_json import iso_millis

@@ -12,19 +12,28 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kestra_dagster.runtime.kv import create_tables, engine_of
+from kestra_dagster.orchestration.trigger_rows import (
+    Asked,
+    Recorded,
+    Tables,
+    asked_of,
+    insert_change,
+    is_recorded,
+    open_tables,
+    payload_of,
+    recorded,
+)
 from kestra_dagster.runtime.patience import Patience, place_of
 from kestra_dagster.runtime.records_json import jsonable
 from kestra_dagster.triggers.conditions import ExecutionFacts
 from kestra_dagster.triggers.starts import Start
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import Connection, Engine
 
 T = TypeVar("T")
 
@@ -32,34 +41,6 @@ _WRITERS = 0x6B657374
 """Postgres's advisory lock that a writer of changes shares, and a reader holds for a moment."""
 _WORKERS = 0x6B657375
 """Postgres's advisory lock of whoever decides what starts: one at a time in the instance."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A change of state as it was recorded; `runs` are the runs of the execution so far."""
-
-    number: int
-    at: datetime
-    facts: ExecutionFacts
-    runs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A start with what became of it: the run that took it, and the state it ended in."""
-
-    start: Start
-    trigger: str
-    created: datetime
-    run_id: str | None
-    ended: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    changes: Table
-    starts: Table
-    memory: Table
 
 
 class TriggerStore:
@@ -72,19 +53,19 @@ class TriggerStore:
     def __init__(self, url: str) -> None:
         self._url = url
         self._lock = threading.Lock()
-        self._opened: tuple[Engine, _Tables] | None = None
+        self._opened: tuple[Engine, Tables] | None = None
         self._patience: Patience | None = None
 
     def record(self, facts: ExecutionFacts, at: datetime, runs: Sequence[str]) -> None:
         """Record that an execution went over to the state of `facts`."""
         tried = False
 
-        def write(connection: Connection, tables: _Tables) -> None:
+        def write(connection: Connection, tables: Tables) -> None:
             nonlocal tried
             _begin(connection, _WRITERS, shared=True)
-            if not tried or not _is_recorded(connection, tables.changes, facts, at):
+            if not tried or not is_recorded(connection, tables.changes, facts, at):
                 tried = True
-                _insert_change(connection, tables.changes, facts, at, runs)
+                insert_change(connection, tables.changes, facts, at, runs)
             connection.commit()
 
         self._done(write)
@@ -92,7 +73,7 @@ class TriggerStore:
     def ended(self, execution_ids: Iterable[str], states: Sequence[str]) -> set[str]:
         """Return which executions were recorded in one of the states."""
 
-        def read(connection: Connection, tables: _Tables) -> set[str]:
+        def read(connection: Connection, tables: Tables) -> set[str]:
             changes = tables.changes
             query = (
                 changes.select()
@@ -107,7 +88,7 @@ class TriggerStore:
         """Return the number up to which no change can still be on its way."""
         from sqlalchemy import func, select
 
-        def read(connection: Connection, tables: _Tables) -> int:
+        def read(connection: Connection, tables: Tables) -> int:
             _begin(connection, _WRITERS)
             number = connection.execute(select(func.max(tables.changes.c.number))).scalar()
             connection.commit()
@@ -119,7 +100,7 @@ class TriggerStore:
         """Return two numbers that change when there may be something to decide or to ask for."""
         from sqlalchemy import func, select
 
-        def read(connection: Connection, tables: _Tables) -> tuple[int, int]:
+        def read(connection: Connection, tables: Tables) -> tuple[int, int]:
             changes, starts = tables.changes, tables.starts
             due = starts.c.run.is_(None) & starts.c.ended.is_(None)
             due &= starts.c.created <= now.timestamp()
@@ -153,7 +134,7 @@ class TriggerStore:
     def claim(self, key: str, run_ids: Sequence[str]) -> Asked | None:
         """Take a start for an execution of these runs, the newest last; None if others have it."""
 
-        def take(connection: Connection, tables: _Tables) -> Asked | None:
+        def take(connection: Connection, tables: Tables) -> Asked | None:
             starts = tables.starts
             _begin(connection, _WORKERS)
             row = connection.execute(starts.select().where(starts.c.key == key)).one_or_none()
@@ -163,17 +144,17 @@ class TriggerStore:
                 taken = starts.update().where(starts.c.key == key).values(run=run_ids[0])
                 connection.execute(taken)
                 connection.commit()
-            return _asked(row)
+            return asked_of(row)
 
         return self._done(take)
 
     def asked(self, key: str) -> Asked | None:
         """Return a start by its key."""
 
-        def read(connection: Connection, tables: _Tables) -> Asked | None:
+        def read(connection: Connection, tables: Tables) -> Asked | None:
             starts = tables.starts
             row = connection.execute(starts.select().where(starts.c.key == key)).one_or_none()
-            return None if row is None else _asked(row)
+            return None if row is None else asked_of(row)
 
         return self._done(read)
 
@@ -198,7 +179,7 @@ class TriggerStore:
 
         self._patiently(attempt)
 
-    def _done(self, do: Callable[[Connection, _Tables], T]) -> T:
+    def _done(self, do: Callable[[Connection, Tables], T]) -> T:
         """Do on a connection what may be done twice; what is not committed is taken back."""
 
         def attempt() -> T:
@@ -217,10 +198,10 @@ class TriggerStore:
         patience.answered()
         return done
 
-    def _open(self) -> tuple[Engine, _Tables]:
+    def _open(self) -> tuple[Engine, Tables]:
         with self._lock:
             if self._opened is None:
-                self._opened = _opened(self._url)
+                self._opened = open_tables(self._url)
                 weakref.finalize(self, self._opened[0].dispose)
             return self._opened
 
@@ -234,7 +215,7 @@ def trigger_store(url: str) -> TriggerStore:
 class Work:
     """One piece of work on the tables; nothing of it is seen by others before its end."""
 
-    def __init__(self, connection: Connection, tables: _Tables) -> None:
+    def __init__(self, connection: Connection, tables: Tables) -> None:
         self._connection = connection
         self._tables = tables
 
@@ -277,7 +258,7 @@ class Work:
             .order_by(changes.c.number)
             .limit(limit)
         )
-        return [_recorded(row) for row in self._connection.execute(query)]
+        return [recorded(row) for row in self._connection.execute(query)]
 
     def forget_changes(self, before: datetime) -> None:
         """Delete changes that are older than a moment."""
@@ -286,7 +267,7 @@ class Work:
 
     def record(self, facts: ExecutionFacts, at: datetime, runs: Sequence[str]) -> None:
         """Record a change of state that its execution could not record itself."""
-        _insert_change(self._connection, self._tables.changes, facts, at, runs)
+        insert_change(self._connection, self._tables.changes, facts, at, runs)
 
     def add(self, start: Start, trigger: str, at: datetime) -> bool:
         """Keep a start that is due at a moment, unless it is known; say whether it is new."""
@@ -301,7 +282,7 @@ class Work:
                 namespace=start.namespace,
                 flow=start.flow_id,
                 created=at.timestamp(),
-                payload=json.dumps(_payload(start)),
+                payload=json.dumps(payload_of(start)),
             )
         )
         return True
@@ -311,7 +292,7 @@ class Work:
         starts = self._tables.starts
         open_ = starts.c.run.is_(None) & starts.c.ended.is_(None)
         query = starts.select().where(open_, starts.c.created <= now.timestamp())
-        return [_asked(row) for row in self._connection.execute(query.order_by(starts.c.created))]
+        return [asked_of(row) for row in self._connection.execute(query.order_by(starts.c.created))]
 
     def active(self, trigger: str, final: Sequence[str] = ()) -> bool:
         """Say whether an execution of a trigger has not ended.
@@ -332,14 +313,14 @@ class Work:
         """Return the starts that a run has taken and that have not ended."""
         starts = self._tables.starts
         query = starts.select().where(starts.c.run.is_not(None), starts.c.ended.is_(None))
-        return [_asked(row) for row in self._connection.execute(query)]
+        return [asked_of(row) for row in self._connection.execute(query)]
 
     def of_run(self, run_ids: Sequence[str]) -> Asked | None:
         """Return the start that one of some runs has taken."""
         starts = self._tables.starts
         query = starts.select().where(starts.c.run.in_(list(run_ids))).limit(1)
         row = self._connection.execute(query).one_or_none()
-        return None if row is None else _asked(row)
+        return None if row is None else asked_of(row)
 
     def take(self, key: str, run_id: str) -> None:
         """Say which run has taken a start."""
@@ -368,124 +349,3 @@ def _begin(connection: Connection, lock: int, *, shared: bool = False) -> None:
         return
     name = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
     connection.exec_driver_sql(f"SELECT {name}({lock})")
-
-
-def _insert_change(
-    connection: Connection,
-    changes: Table,
-    facts: ExecutionFacts,
-    at: datetime,
-    runs: Sequence[str],
-) -> None:
-    payload = {
-        "labels": dict(facts.labels),
-        "outputs": facts.outputs,
-        "attempts": facts.attempts,
-        "runs": list(runs),
-    }
-    connection.execute(
-        changes.insert().values(
-            at=at.timestamp(),
-            execution=facts.id,
-            namespace=facts.namespace,
-            flow=facts.flow_id,
-            revision=facts.revision,
-            state=facts.state,
-            payload=json.dumps(jsonable(payload)),
-        )
-    )
-
-
-def _is_recorded(
-    connection: Connection, changes: Table, facts: ExecutionFacts, at: datetime
-) -> bool:
-    same = changes.c.execution == facts.id, changes.c.state == facts.state
-    query = changes.select().where(*same, changes.c.at == at.timestamp()).limit(1)
-    return connection.execute(query).one_or_none() is not None
-
-
-def _recorded(row: Any) -> Recorded:
-    payload = json.loads(row.payload)
-    facts = ExecutionFacts(
-        row.execution,
-        row.namespace,
-        row.flow,
-        row.state,
-        payload["labels"],
-        payload["outputs"],
-        tuple(tuple(states) for states in payload["attempts"]),
-        row.revision,
-    )
-    at = datetime.fromtimestamp(row.at, timezone.utc)
-    return Recorded(row.number, at, facts, tuple(payload["runs"]))
-
-
-def _payload(start: Start) -> dict[str, Any]:
-    return {
-        "trigger": start.trigger_id,
-        "variables": jsonable(start.variables),
-        "inputs": jsonable(start.inputs),
-        "labels": dict(start.labels),
-        "date": start.date.isoformat() if start.date else None,
-        "error": start.error,
-        "checked": start.checked,
-        "files": start.files,
-    }
-
-
-def _asked(row: Any) -> Asked:
-    payload = json.loads(row.payload)
-    start = Start(
-        key=row.key,
-        namespace=row.namespace,
-        flow_id=row.flow,
-        trigger_id=payload["trigger"],
-        variables=payload["variables"],
-        inputs=payload["inputs"],
-        labels=payload["labels"],
-        date=datetime.fromisoformat(payload["date"]) if payload["date"] else None,
-        error=payload["error"],
-        checked=payload["checked"],
-        files=payload["files"],
-    )
-    created = datetime.fromtimestamp(row.created, timezone.utc)
-    return Asked(start, row.trigger, created, row.run, row.ended)
-
-
-def _opened(url: str) -> tuple[Engine, _Tables]:
-    from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text
-
-    engine, metadata = engine_of(url), MetaData()
-    changes = Table(
-        "kestra_changes",
-        metadata,
-        Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-        Column("at", Double, nullable=False),
-        Column("execution", Text, nullable=False, index=True),
-        Column("namespace", Text, nullable=False),
-        Column("flow", Text, nullable=False),
-        Column("revision", Integer, nullable=False),
-        Column("state", Text, nullable=False),
-        Column("payload", Text, nullable=False),
-    )
-    starts = Table(
-        "kestra_starts",
-        metadata,
-        Column("key", Text, primary_key=True),
-        Column("trigger", Text, nullable=False),
-        Column("namespace", Text, nullable=False),
-        Column("flow", Text, nullable=False),
-        Column("created", Double, nullable=False),
-        Column("run", Text, index=True),
-        Column("ended", Text),
-        Column("payload", Text, nullable=False),
-    )
-    Index("kestra_starts_open", starts.c.trigger, starts.c.ended)
-    memory = Table(
-        "kestra_memory",
-        metadata,
-        Column("key", Text, primary_key=True),
-        Column("value", Text, nullable=False),
-    )
-    create_tables(engine, metadata)
-    return engine, _Tables(changes, starts, memory)
