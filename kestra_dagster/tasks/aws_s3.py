@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Literal
 
 from pydantic import Field
 
-from kestra_dagster.errors import TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.aws import AwsSpec
+from kestra_dagster.tasks.path_pattern import path_pattern
 
 Encryption = Literal["AES256", "AWS_KMS", "AWS_KMS_DSSE", "aws:kms", "aws:kms:dsse"]
 
@@ -45,10 +44,7 @@ class S3Listing(S3Spec):
 
     def chosen(self, client: Any, context: TaskContext) -> Iterator[dict[str, Any]]:
         """Yield what is there and fits the filters, as S3 describes it."""
-        try:
-            pattern = re.compile(self.regexp or ".*", re.DOTALL)
-        except re.error as error:
-            raise TaskMisconfigured(f"`regexp` is not valid: {error}") from error
+        pattern = path_pattern(self.regexp, "regexp")
         pages = client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket,
             FetchOwner=True,

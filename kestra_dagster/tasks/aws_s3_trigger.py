@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from typing import Any
 
-from pydantic import Field
-
-from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.aws_failures import aws_errors
 from kestra_dagster.tasks.aws_s3_download import Downloads, described, fetch
-from kestra_dagster.tasks.polling import Found, Poll
-from kestra_dagster.tasks.sightings import On, sighted
+from kestra_dagster.tasks.polling import Found
+from kestra_dagster.tasks.watching import Watching
 
 
-class S3Poll(Downloads, Poll):
-    """Look for objects, as `s3.Downloads` chooses them.
-
-    What was handed to an execution is remembered together with it, and only then moved or deleted:
-    an object is neither lost nor handled twice, wherever the process stops in between.
-    """
-
-    on: Dynamic[On] = "CREATE_OR_UPDATE"
-    state_key: Dynamic[Text] | None = None
-    state_ttl: Dynamic[Duration] | None = None
-    max_files: Dynamic[int] = Field(default=25, ge=1)
+class S3Poll(Downloads, Watching):
+    """Look for objects, as `s3.Downloads` chooses them."""
 
     def poll(self, context: TaskContext, memory: Mapping[str, Any]) -> Found:
         with aws_errors(f"look into bucket `{self.bucket}`"):
             client = self.client("s3")
             listed = {each["Key"]: each for each in self.chosen(client, context)}
-            seen = sighted(
+            seen = self.look(
                 {key: _version(each) for key, each in listed.items()},
-                memory.get(self.state_key or "", {}),
-                datetime.now(timezone.utc),
-                on=self.on,
-                ttl=self.state_ttl,
+                memory,
                 most=self.max_files,
                 taken_away=self.action != "NONE",
             )
@@ -46,9 +30,8 @@ class S3Poll(Downloads, Poll):
                 for key, change in seen.fresh.items()
                 if not key.endswith("/")
             ]
-        kept = {**memory, self.state_key or "": seen.memory}
         outputs = {"objects": objects} if objects else None
-        return Found(outputs, kept, lambda: self._take_away(seen.done))
+        return Found(outputs, seen.memory, lambda: self._take_away(seen.done))
 
     def _fetched(
         self, client: Any, found: Mapping[str, Any], context: TaskContext

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
-from kestra_dagster.flow.parts import refusal
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
@@ -24,8 +22,9 @@ from kestra_dagster.runtime.storage import safe_name
 from kestra_dagster.runtime.store import UNFINISHED, write_atomically
 from kestra_dagster.tasks.fs_remote import first
 from kestra_dagster.tasks.fs_uploads import Sources, sources
+from kestra_dagster.tasks.path_pattern import path_pattern
 from kestra_dagster.tasks.polling import Found
-from kestra_dagster.tasks.watching import Action, Watching
+from kestra_dagster.tasks.watching import Taken, Watching
 
 ALLOWED_VARIABLE = "KESTRA_DAGSTER_ALLOWED_PATHS"
 """Folders that `fs.local` tasks may list, read, write and delete in, as in a PATH; none else."""
@@ -72,10 +71,7 @@ class Listing(LocalSpec):
 
     def chosen(self, context: TaskContext) -> Iterator[Path]:
         """Yield the files whose path fits, by name."""
-        try:
-            pattern = re.compile(self.reg_exp or ".*", re.DOTALL)
-        except re.error as error:
-            raise TaskMisconfigured(f"`regExp` is not valid: {error}") from error
+        pattern = path_pattern(self.reg_exp)
         folder = allowed(self.from_)
         if folder.is_file():
             found: Any = [folder]
@@ -123,17 +119,8 @@ class Download(LocalSpec):
             return {"uri": _stored(path, context), "size": path.stat().st_size}
 
 
-class Taking(Listing):
-    """The properties that say what becomes of files which were taken."""
-
-    action: Dynamic[Action] = "NONE"
-    move_directory: Dynamic[Text] | None = None
-
-    @model_validator(mode="after")
-    def _check_move(self) -> Taking:
-        if self.action == "MOVE" and self.move_directory is None:
-            raise refusal("is `MOVE`, which needs `moveDirectory`", "action")
-        return self
+class Taking(Listing, Taken):
+    """What chooses files, and moves or deletes them once they were taken."""
 
     def taken(self, path: Path, context: TaskContext) -> dict[str, Any]:
         """Store a file and describe it."""
@@ -189,7 +176,7 @@ class Uploads(LocalSpec):
     overwrite: Dynamic[bool] = True
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
-        pattern = re.compile(self.reg_exp or ".*", re.DOTALL)
+        pattern = path_pattern(self.reg_exp)
         given = (each for each in sources(self.from_, context) if pattern.fullmatch(each[1]))
         written = []
         with self.failing():
@@ -267,6 +254,7 @@ class Trigger(Taking, Watching):
             seen = self.look(
                 {name: _version(path) for name, path in listed.items()},
                 memory,
+                most=self.max_files,
                 taken_away=self.action != "NONE",
             )
             files = [

@@ -9,7 +9,6 @@ import functools
 import hashlib
 import importlib
 import posixpath
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
@@ -17,10 +16,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 from urllib.parse import quote
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, create_model
 
 from kestra_dagster.errors import Cancelled, TaskFailed, TaskMisconfigured
-from kestra_dagster.flow.parts import refusal
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec, TaskSpec
 from kestra_dagster.runtime.context import TaskContext
@@ -36,8 +34,9 @@ from kestra_dagster.tasks.fs_server import (
     with_folder,
 )
 from kestra_dagster.tasks.fs_uploads import Sources, sources
+from kestra_dagster.tasks.path_pattern import path_pattern
 from kestra_dagster.tasks.polling import Found
-from kestra_dagster.tasks.watching import Action, Watching
+from kestra_dagster.tasks.watching import Taken, Watching
 
 CONNECT_SECONDS = 10
 SILENCE_SECONDS = 120
@@ -95,10 +94,7 @@ class Listing(RemoteSpec):
 
     def chosen(self, server: FileServer, context: TaskContext) -> Iterator[Entry]:
         """Yield the files whose path fits."""
-        try:
-            pattern = re.compile(self.reg_exp or ".*", re.DOTALL)
-        except re.error as error:
-            raise TaskMisconfigured(f"`regExp` is not valid: {error}") from error
+        pattern = path_pattern(self.reg_exp)
         for entry in files_of(server, clean(self.from_), self.recursive, context.cancel.check):
             if pattern.fullmatch(entry.path):
                 yield entry
@@ -153,17 +149,8 @@ class Download(RemoteSpec):
             )
 
 
-class Taking(Listing):
-    """The properties that say what becomes of files which were fetched."""
-
-    action: Dynamic[Action] = "NONE"
-    move_directory: Dynamic[Text] | None = None
-
-    @model_validator(mode="after")
-    def _check_move(self) -> Taking:
-        if self.action == "MOVE" and self.move_directory is None:
-            raise refusal("is `MOVE`, which needs `moveDirectory`", "action")
-        return self
+class Taking(Listing, Taken):
+    """What chooses files, and moves or deletes them once they were fetched."""
 
     def finish(self, server: FileServer, entry: Entry) -> None:
         """Move or delete a file, as `action` says."""
@@ -268,6 +255,7 @@ class Trigger(Taking, Watching):
             seen = self.look(
                 {path: each.version for path, each in listed.items()},
                 memory,
+                most=self.max_files,
                 taken_away=self.action != "NONE",
             )
             files = [

@@ -13,6 +13,7 @@ from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.gcp import GcpSpec, gcp_errors
+from kestra_dagster.tasks.path_pattern import path_pattern
 
 _URI = re.compile(r"gs://(?P<bucket>[^/]+)(?:/(?P<name>.*))?\Z", re.DOTALL)
 
@@ -47,10 +48,7 @@ class GcsListing(GcsSpec):
         self, client: Any, context: TaskContext, what: str = "BOTH"
     ) -> Iterator[dict[str, Any]]:
         """Yield objects (`what: FILES`), folders (`DIRECTORY`) or both that fit, described."""
-        try:
-            pattern = re.compile(self.reg_exp or ".*", re.DOTALL)
-        except re.error as error:
-            raise TaskMisconfigured(f"`regExp` is not valid: {error}") from error
+        pattern = path_pattern(self.reg_exp)
         place = parsed(self.from_, "from", a_folder=True)
         listing = client.list_blobs(
             place.bucket,

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
 from typing import Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
-from kestra_dagster.flow.properties import Duration, Dynamic, Text
+from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.runtime.files import scratch_file
 from kestra_dagster.runtime.storage import safe_name
 from kestra_dagster.tasks.gcp import gcp_errors
 from kestra_dagster.tasks.gcp_gcs import GcsListing, GcsSpec, Place, existing, parsed
-from kestra_dagster.tasks.polling import Found, Poll
-from kestra_dagster.tasks.sightings import On, sighted
+from kestra_dagster.tasks.polling import Found
+from kestra_dagster.tasks.watching import Watching
 
 _PARTS = 32
 """How many objects one request can join."""
@@ -208,27 +207,17 @@ class Downloads(GcsListing):
             delete(client, place)
 
 
-class GcsPoll(Downloads, Poll):
-    """Look for objects, as `gcs.Downloads` chooses them.
-
-    What was handed to an execution is remembered together with it, and only then moved or deleted.
-    """
-
-    on: Dynamic[On] = "CREATE_OR_UPDATE"
-    state_key: Dynamic[Text] | None = None
-    state_ttl: Dynamic[Duration] | None = None
+class GcsPoll(Downloads, Watching):
+    """Look for objects, as `gcs.Downloads` chooses them."""
 
     def poll(self, context: TaskContext, memory: Mapping[str, Any]) -> Found:
         self.check_action()
         with gcp_errors(f"look into `{self.from_}`"):
             client = self.storage()
             listed = {each["name"]: each for each in self.chosen(client, context, "FILES")}
-            seen = sighted(
+            seen = self.look(
                 {name: _version(each) for name, each in listed.items()},
-                memory.get(self.state_key or "", {}),
-                datetime.now(timezone.utc),
-                on=self.on,
-                ttl=self.state_ttl,
+                memory,
                 most=self.max_files,
                 taken_away=self.action != "NONE",
             )
@@ -249,8 +238,7 @@ class GcsPoll(Downloads, Poll):
                     if now is not None and _generation(now) == _version(listed[name]):
                         self.take_away(client, place, context)
 
-        kept = {**memory, self.state_key or "": seen.memory}
-        return Found({"blobs": blobs} if blobs else None, kept, finish)
+        return Found({"blobs": blobs} if blobs else None, seen.memory, finish)
 
 
 def fetch(client: Any, place: Place, context: TaskContext) -> str:

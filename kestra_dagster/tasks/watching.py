@@ -6,14 +6,30 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import model_validator
+from typing_extensions import Self
 
+from kestra_dagster.flow.parts import refusal
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
+from kestra_dagster.flow.task_types import TaskSpec
 from kestra_dagster.tasks.polling import Poll
 from kestra_dagster.tasks.sightings import On, Sighted, sighted
 
 Action = Literal["MOVE", "DELETE", "NONE"]
 """What becomes of a file that was taken."""
+
+
+class Taken(TaskSpec):
+    """The properties that say what becomes of files which were taken."""
+
+    action: Dynamic[Action] = "NONE"
+    move_directory: Dynamic[Text] | None = None
+
+    @model_validator(mode="after")
+    def _check_move(self) -> Self:
+        if self.action == "MOVE" and self.move_directory is None:
+            raise refusal("is `MOVE`, which needs `moveDirectory`", "action")
+        return self
 
 
 class Watching(Poll):
@@ -26,14 +42,18 @@ class Watching(Poll):
     on: Dynamic[On] = "CREATE_OR_UPDATE"
     state_key: Dynamic[Text] | None = None
     state_ttl: Dynamic[Duration] | None = None
-    max_files: Dynamic[int] = Field(default=25, ge=1)
 
     def look(
-        self, listed: Mapping[str, str], memory: Mapping[str, Any], *, taken_away: bool
+        self,
+        listed: Mapping[str, str],
+        memory: Mapping[str, Any],
+        *,
+        most: int | None,
+        taken_away: bool,
     ) -> Sighted:
         """Compare paths and their versions with what is remembered; `memory` is then the new one.
 
-        `taken_away` says that what is handed out is moved or deleted.
+        `most` are handed out at once; `taken_away` says that those are moved or deleted then.
         """
         key = self.state_key or ""
         seen = sighted(
@@ -42,7 +62,7 @@ class Watching(Poll):
             datetime.now(timezone.utc),
             on=self.on,
             ttl=self.state_ttl,
-            most=self.max_files,
+            most=most,
             taken_away=taken_away,
         )
         done = seen.done if taken_away else {}

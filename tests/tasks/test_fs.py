@@ -414,6 +414,16 @@ def test_local_files_stay_in_their_folders(folder: Path, context, path: str) -> 
             context.run(kind, properties)
 
 
+def test_a_pattern_that_is_none_is_told(folder: Path, context) -> None:
+    uri = context.storage.put(b"one", "one.txt")
+    for kind, chosen in (
+        (fs_local.Uploads, {"from": [uri], "to": str(folder)}),
+        (fs_local.List, {"from": str(folder)}),
+    ):
+        with pytest.raises(TaskMisconfigured, match="`regExp` is not valid"):
+            context.run(kind, {**chosen, "regExp": "("})
+
+
 def test_local_files_start_flows(folder: Path, context) -> None:
     (folder / "a").write_text("1")
     poll = fs_local.Trigger.model_validate({"from": str(folder)}, context=RUN)
