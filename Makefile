@@ -37,7 +37,7 @@ deploy-check: $(VENV)/.ready ## start the services of docker-compose.yml as proc
 	@$(PY) -m pytest tests/deployment -m deploy $(ARGS)
 
 conformance: $(VENV)/.ready ## compare with Kestra's own test flows (../shared/conformance, or KESTRA_CONFORMANCE)
-	@$(PY) -m pytest -k conformance $(ARGS)
+	@$(PY) -m pytest -k conformance --thorough $(ARGS)
 
 docs: $(VENV)/.ready ## write docs/plugins.md from the table of task types
 	@$(PY) -m kestra_dagster.schema.plugins_page docs/plugins.md

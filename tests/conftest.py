@@ -12,6 +12,11 @@ pytest_plugins = ["tests.servers"]
 _TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make conformance` run what `make test` leaves out to stay within its time."""
+    parser.addoption("--thorough", action="store_true", help="our own cases on Dagster as well")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give this run a temporary root of its own, and its workers the same.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conformance.actions import run_case
@@ -10,16 +11,23 @@ from conformance.corpus import Case, load_cases
 from conformance.fixtures import ENGINES, MakeEngine
 
 OWN = Path(__file__).parent / "own"
-RUN = [
-    pytest.param(
-        engine,
-        case,
-        id=f"{engine}-{case.area}-{case.id}",
-        marks=[pytest.mark.dagster] * (engine == "dagster"),
-    )
-    for engine in ENGINES
-    for case in load_cases(OWN)
-]
+CASES = load_cases(OWN)
+
+
+def cases(engine: str) -> list[Any]:
+    """Return our cases for an engine."""
+    marks = [pytest.mark.dagster] * (engine == "dagster")
+    return [
+        pytest.param(engine, case, id=f"{engine}-{case.area}-{case.id}", marks=marks)
+        for case in CASES
+    ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Take both engines for `make conformance`, and the quick one otherwise."""
+    engines = ENGINES if metafunc.config.getoption("thorough") else ("inline",)
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize(("engine", "case"), [one for name in engines for one in cases(name)])
 
 
 @pytest.fixture
@@ -28,15 +36,6 @@ def corpus() -> Path:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("engine", "case"), RUN)
-def test_case(
-    engine: str,
-    case: Case,
-    make_engine: MakeEngine,
-    tmp_path: Path,
-    pytestconfig: pytest.Config,
-) -> None:
-    if engine == "dagster" and not pytestconfig.getoption("keyword"):
-        pytest.skip("left to `make conformance`: Kestra's cases try the same machinery")
+def test_case(engine: str, case: Case, make_engine: MakeEngine, tmp_path: Path) -> None:
     differs = run_case(case, OWN, make_engine(engine), tmp_path / "given")
     assert not differs, "\n".join(differs)
