@@ -14,7 +14,7 @@ from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.retries import Tried
 
-SESSION_TAG = ".kestra/session"
+SESSION_TAG = ".dagster/kestra_session"
 """A run tag that Dagster's UI does not show."""
 
 _lock = threading.Lock()

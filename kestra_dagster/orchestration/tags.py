@@ -10,7 +10,7 @@ from kestra_dagster.flow.model import Flow
 STATE_TAG = "kestra/state"
 EXECUTION_TAG = "kestra/execution"
 PARENT_TAG = "kestra/parent_run"
-NAMES_TAG = ".kestra/job_names"
+NAMES_TAG = ".dagster/kestra_job_names"
 """How the code location of a run names its jobs, where it was told; the UI does not show it."""
 _KEY = re.compile(r"[^A-Za-z0-9_.-]")
 

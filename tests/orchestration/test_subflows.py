@@ -6,6 +6,8 @@ import dagster as dg
 import pytest
 
 import kestra_dagster as kd
+from kestra_dagster.orchestration.sessions import SESSION_TAG
+from kestra_dagster.orchestration.tags import NAMES_TAG
 
 pytestmark = pytest.mark.dagster
 
@@ -107,3 +109,9 @@ def test_a_child_nobody_waits_for_has_ended_when_the_call_returns(instance, flow
     if engine == "dagster":
         child = instance.get_run_by_id(result.task_outputs["call"]["executionId"])
         assert child.status == dg.DagsterRunStatus.SUCCESS
+
+
+def test_tags_that_are_for_the_engine_only_are_hidden_by_the_ui():
+    from dagster._core.storage.tags import TagType, get_tag_type
+
+    assert {get_tag_type(tag) for tag in (SESSION_TAG, NAMES_TAG)} == {TagType.HIDDEN}
