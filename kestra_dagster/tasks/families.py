@@ -227,19 +227,19 @@ _ROWS: Mapping[str, str] = {
     ),
     "kafka": "kafka.Consume kafka.Produce",
     "mqtt": "mqtt.Publish mqtt.Subscribe",
-    "nats": (
-        "nats.core.Consume nats.core.Produce nats.core.Request nats.kv.CreateBucket "
-        "nats.kv.Delete nats.kv.Get nats.kv.Put"
-    ),
+    "nats": "nats.core.Consume nats.core.Produce nats.core.Request",
+    "nats_buckets": "nats.kv.CreateBucket nats.kv.Delete nats.kv.Get nats.kv.Put",
     "gcp": "gcp.auth.OauthAccessToken",
     "gcp_bigquery": "gcp.bigquery.Query",
     "gcp_bigquery_jobs": (
         "gcp.bigquery.Copy gcp.bigquery.ExtractToGcs gcp.bigquery.Load gcp.bigquery.LoadFromGcs"
     ),
+    "gcp_bigquery_datasets": (
+        "gcp.bigquery.CreateDataset gcp.bigquery.DeleteDataset gcp.bigquery.UpdateDataset"
+    ),
     "gcp_bigquery_tables": (
-        "gcp.bigquery.CopyPartitions gcp.bigquery.CreateDataset gcp.bigquery.CreateTable "
-        "gcp.bigquery.DeleteDataset gcp.bigquery.DeletePartitions gcp.bigquery.DeleteTable "
-        "gcp.bigquery.TableMetadata gcp.bigquery.UpdateDataset gcp.bigquery.UpdateTable"
+        "gcp.bigquery.CopyPartitions gcp.bigquery.CreateTable gcp.bigquery.DeletePartitions "
+        "gcp.bigquery.DeleteTable gcp.bigquery.TableMetadata gcp.bigquery.UpdateTable"
     ),
     "gcp_gcs": "gcp.gcs.List",
     "gcp_gcs_buckets": (

@@ -1,4 +1,4 @@
-"""BigQuery: datasets, tables and partitions made, changed, described and deleted."""
+"""BigQuery: tables and partitions made, changed, described and deleted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
@@ -22,132 +21,11 @@ from kestra_dagster.tasks.gcp_bigquery import (
     schema_fields,
     table_id,
 )
+from kestra_dagster.tasks.gcp_bigquery_datasets import Encryption, Part
 from kestra_dagster.tasks.rows import plain
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
-
-
-class Entity(_Part):
-    """Who is given access."""
-
-    type: Literal["USER", "GROUP", "DOMAIN", "IAM_MEMBER"]
-    value: Text
-
-
-class AccessControl(_Part):
-    """What somebody may do."""
-
-    entity: Entity
-    role: Literal["READER", "WRITER", "OWNER"]
-
-
-_ENTITIES = {
-    "USER": "userByEmail",
-    "GROUP": "groupByEmail",
-    "DOMAIN": "domain",
-    "IAM_MEMBER": "iamMember",
-}
-
-
-class Encryption(_Part):
-    """With which key."""
-
-    kms_key_name: Text
-
-
-class _DatasetSpec(BigQuerySpec):
-    name: Dynamic[Text]
-    acl: Dynamic[list[AccessControl]] | None = None
-    default_table_lifetime: Dynamic[int | None] = None
-    """Milliseconds."""
-    default_partition_expiration_ms: Dynamic[int | None] = None
-    description: Dynamic[Text] | None = None
-    friendly_name: Dynamic[Text] | None = None
-    default_encryption_configuration: Dynamic[Encryption] | None = None
-    labels: Dynamic[dict[str, Text]] | None = None
-
-    def changed(self, dataset: Any) -> tuple[Any, list[str]]:
-        """Put into a dataset of the library what is set; return it and the names of what is."""
-        from google.cloud import bigquery
-
-        encryption = self.default_encryption_configuration
-        entries = [
-            bigquery.AccessEntry(each.role, _ENTITIES[each.entity.type], each.entity.value)
-            for each in self.acl or ()
-        ]
-        fields = given(
-            access_entries=entries if self.acl is not None else None,
-            default_table_expiration_ms=self.default_table_lifetime,
-            default_partition_expiration_ms=self.default_partition_expiration_ms,
-            description=self.description,
-            friendly_name=self.friendly_name,
-            labels=self.labels,
-            default_encryption_configuration=encryption
-            and bigquery.EncryptionConfiguration(encryption.kms_key_name),
-        )
-        for name, value in fields.items():
-            setattr(dataset, name, value)
-        return dataset, list(fields)
-
-
-class CreateDataset(_DatasetSpec):
-    """Make a dataset; `ifExists` says what becomes of one that is there."""
-
-    if_exists: Dynamic[Literal["ERROR", "UPDATE", "SKIP"]] = "ERROR"
-
-    def run(self, context: TaskContext) -> Mapping[str, Any]:
-        from google.api_core.exceptions import Conflict
-
-        with gcp_errors(f"create the dataset `{self.name}`"):
-            client = self.bigquery()
-            asked, names = self.changed(_dataset(self.name, client))
-            if self.location:
-                asked.location = self.location
-            try:
-                return _dataset_outputs(client.create_dataset(asked))
-            except Conflict:
-                if self.if_exists == "ERROR":
-                    raise TaskFailed(
-                        f"the dataset `{self.name}` exists already",
-                        hint="set `ifExists` to SKIP or UPDATE if that is fine",
-                    ) from None
-            found = client.get_dataset(asked.reference)
-            if self.if_exists == "UPDATE" and names:
-                found = client.update_dataset(self.changed(found)[0], names)
-            return _dataset_outputs(found)
-
-
-class UpdateDataset(_DatasetSpec):
-    """Change what is set of a dataset."""
-
-    def run(self, context: TaskContext) -> Mapping[str, Any]:
-        with gcp_errors(f"change the dataset `{self.name}`"):
-            client = self.bigquery()
-            found = client.get_dataset(_dataset(self.name, client).reference)
-            changed, names = self.changed(found)
-            return _dataset_outputs(client.update_dataset(changed, names))
-
-
-class DeleteDataset(BigQuerySpec):
-    """Delete a dataset, with its tables if `deleteContents`."""
-
-    name: Dynamic[Text]
-    delete_contents: Dynamic[bool] = False
-
-    def run(self, context: TaskContext) -> Mapping[str, Any]:
-        with gcp_errors(f"delete the dataset `{self.name}`"):
-            client = self.bigquery()
-            client.delete_dataset(
-                _dataset(self.name, client).reference, delete_contents=self.delete_contents
-            )
-        return {"dataset": self.name}
-
-
-class TimePartitioning(_Part):
+class TimePartitioning(Part):
     """How a table is divided by dates."""
 
     type: Literal["DAY", "HOUR", "MONTH", "YEAR"] = "DAY"
@@ -157,7 +35,7 @@ class TimePartitioning(_Part):
     require_partition_filter: bool | None = None
 
 
-class Range(_Part):
+class Range(Part):
     """From where to where, in which steps."""
 
     start: int
@@ -165,14 +43,14 @@ class Range(_Part):
     interval: int
 
 
-class RangePartitioning(_Part):
+class RangePartitioning(Part):
     """How a table is divided by numbers."""
 
     field: Text
     range: Range
 
 
-class StandardTable(_Part):
+class StandardTable(Part):
     """How a table of rows is laid out."""
 
     clustering: list[Text] | None = None
@@ -180,7 +58,7 @@ class StandardTable(_Part):
     range_partitioning: RangePartitioning | None = None
 
 
-class View(_Part):
+class View(Part):
     """What a view shows."""
 
     query: Text
@@ -193,7 +71,7 @@ class MaterializedView(View):
     refresh_interval: Duration | None = None
 
 
-class TableDefinition(_Part):
+class TableDefinition(Part):
     """What kind of table, with which fields."""
 
     type: Literal["TABLE", "VIEW", "MATERIALIZED_VIEW"] = "TABLE"
@@ -426,24 +304,6 @@ def _moment(text: str, name: str) -> datetime:
         raise TaskMisconfigured(
             f"`{name}` is not a date with time: `{text}`", hint="write `2024-01-31T00:00:00`"
         ) from None
-
-
-def _dataset(name: str, client: Any) -> Any:
-    from google.cloud import bigquery
-
-    return bigquery.Dataset(
-        bigquery.DatasetReference.from_string(name, default_project=client.project)
-    )
-
-
-def _dataset_outputs(dataset: Any) -> dict[str, Any]:
-    return {
-        "dataset": dataset.dataset_id,
-        "project": dataset.project,
-        "friendlyName": dataset.friendly_name,
-        "description": dataset.description,
-        "location": dataset.location,
-    }
 
 
 def _table_outputs(table: Any) -> dict[str, Any]:

@@ -37,19 +37,19 @@ class LimitedSpec(RunnableSpec):
         return lambda count: (most is not None and count >= most) or time.monotonic() >= until
 
 
-def decoded(data: bytes | str, how: Serde) -> Any:
-    """Return the text of a message, or what its JSON says."""
+def decoded(data: bytes | str, how: Serde, what: str = "a message") -> Any:
+    """Return the text of a message, or what its JSON says; errors call it `what`."""
     try:
         text = data if isinstance(data, str) else data.decode()
     except UnicodeDecodeError as error:
-        raise TaskFailed(f"a message is not text in UTF-8: {error.reason}") from error
+        raise TaskFailed(f"{what} is not text in UTF-8: {error.reason}") from error
     if how == "STRING":
         return text
     try:
         return json.loads(text)
     except ValueError as error:
         raise TaskFailed(
-            f"a message is not JSON: {error}", hint="set `serdeType: STRING` for plain text"
+            f"{what} is not JSON: {error}", hint="set `serdeType: STRING` for plain text"
         ) from error
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -19,12 +18,12 @@ from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.data_from import each
 from kestra_dagster.tasks.extras import needed
 from kestra_dagster.tasks.fetching import fetched
+from kestra_dagster.tasks.messages import Serde, decoded, encoded
 from kestra_dagster.tasks.polling import Found, Poll
 from kestra_dagster.tasks.rows import to_utc
 
 _CONNECT_SECONDS = 10
 
-Serde = Literal["STRING", "JSON"]
 Values = Dynamic[Text | list[Any]]
 """The URI of a file of rows, a list, or JSON text of one."""
 
@@ -105,7 +104,10 @@ class Get(RedisSpec):
             found = client.get(self.key)
         if found is None and self.failed_on_missing:
             raise TaskFailed(f"there is no key `{self.key}`")
-        return {"key": self.key, "data": None if found is None else read(found, self.serde_type)}
+        return {
+            "key": self.key,
+            "data": None if found is None else decoded(found, self.serde_type, "a value"),
+        }
 
 
 class Set(RedisSpec):
@@ -122,7 +124,7 @@ class Set(RedisSpec):
         with self.connected(context) as client:
             old = client.set(
                 self.key,
-                written(self.value, self.serde_type),
+                encoded(self.value, self.serde_type),
                 nx=given.must_not_exist,
                 xx=given.must_exist,
                 keepttl=given.keep_ttl,
@@ -174,7 +176,7 @@ class _Sending(RedisSpec):
     from_: Values = Field(alias="from")
     serde_type: Dynamic[Serde] = "STRING"
 
-    def send(self, client: Any, value: str) -> None:
+    def send(self, client: Any, value: bytes) -> None:
         """Send one value."""
         raise NotImplementedError(type(self).__name__)
 
@@ -183,7 +185,7 @@ class _Sending(RedisSpec):
         with self.connected(context) as client:
             for value in each(self.from_, context):
                 context.cancel.check()
-                self.send(client, written(value, self.serde_type))
+                self.send(client, encoded(value, self.serde_type))
                 count += 1
         context.metric(self.counted, count)
         return {"count": count}
@@ -195,7 +197,7 @@ class ListPush(_Sending):
     counted = "inserted.records.count"
     key: Dynamic[Text]
 
-    def send(self, client: Any, value: str) -> None:
+    def send(self, client: Any, value: bytes) -> None:
         client.lpush(self.key, value)
 
 
@@ -205,7 +207,7 @@ class Publish(_Sending):
     counted = "published.records.count"
     channel: Dynamic[Text]
 
-    def send(self, client: Any, value: str) -> None:
+    def send(self, client: Any, value: bytes) -> None:
         client.publish(self.channel, value)
 
 
@@ -236,7 +238,7 @@ class ListPop(RedisSpec):
             if not found:
                 return
             for value in found:
-                yield read(value, self.serde_type)
+                yield decoded(value, self.serde_type, "a value")
             left = None if left is None else left - len(found)
 
 
@@ -251,7 +253,9 @@ class RedisListPoll(ListPop, Poll):
             values = client.lrange(self.key, 0, last)
         if not values:
             return Found(None, memory)
-        stored = fetched((read(value, self.serde_type) for value in values), "STORE", context)
+        stored = fetched(
+            (decoded(value, self.serde_type, "a value") for value in values), "STORE", context
+        )
 
         def finish() -> None:
             # By value, from the front: others may have pushed or taken meanwhile.
@@ -261,23 +265,6 @@ class RedisListPoll(ListPop, Poll):
                 pipe.execute()
 
         return Found({"uri": stored["uri"], "count": stored["size"]}, memory, finish)
-
-
-def read(text: str, how: Serde) -> Any:
-    """Return a value of Redis as it is, or what its JSON says."""
-    if how == "STRING":
-        return text
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise TaskFailed(f"a value is not JSON: {error}") from error
-
-
-def written(value: Any, how: Serde) -> str:
-    """Return a value as Redis keeps it: text as it is, anything else as JSON."""
-    if isinstance(value, str) and how == "STRING":
-        return value
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _failed(redis: Any, error: Exception) -> TaskFailed:

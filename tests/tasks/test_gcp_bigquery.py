@@ -11,14 +11,16 @@ import pytest
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import RUN
 from kestra_dagster.tasks.gcp_bigquery import BigQueryPoll, Query
+from kestra_dagster.tasks.gcp_bigquery_datasets import (
+    CreateDataset,
+    DeleteDataset,
+    UpdateDataset,
+)
 from kestra_dagster.tasks.gcp_bigquery_jobs import Copy, ExtractToGcs, Load, LoadFromGcs
 from kestra_dagster.tasks.gcp_bigquery_tables import (
-    CreateDataset,
     CreateTable,
-    DeleteDataset,
     DeleteTable,
     TableMetadata,
-    UpdateDataset,
     UpdateTable,
 )
 from kestra_dagster.tasks.rows import read_rows

@@ -11,16 +11,8 @@ import pytest
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import RUN
-from kestra_dagster.tasks.nats import (
-    Consume,
-    CreateBucket,
-    Delete,
-    Get,
-    NatsPoll,
-    Produce,
-    Put,
-    Request,
-)
+from kestra_dagster.tasks.nats import Consume, NatsPoll, Produce, Request
+from kestra_dagster.tasks.nats_buckets import CreateBucket, Delete, Get, Put
 from kestra_dagster.tasks.rows import read_rows
 from tests.tasks.brokers import nats_server
 
