@@ -56,7 +56,7 @@ def _read(
         report.add("KD017", path, owner=owner)
         return None
     if not isinstance(forced, bool):
-        report.add("KD012", (*path, "forced"), name="forced", reason="should be true or false")
+        report.add("KD012", (*path, "forced"), what="`forced`", reason="should be true or false")
         return None
     values = check_map(data.get("values") or {}, (*path, "values"), report, f"`values` of {owner}")
     if values is None:

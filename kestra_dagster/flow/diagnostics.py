@@ -25,7 +25,7 @@ CODES: Mapping[str, tuple[Severity, str]] = {
     # Shape of the parts
     "KD010": ("error", "{owner} needs the property `{name}`"),
     "KD011": ("error", "{owner} has no property `{name}`"),
-    "KD012": ("error", "`{name}` {reason}"),
+    "KD012": ("error", "{what} {reason}"),
     "KD013": ("error", "{what} id `{id}` is not allowed: {reason}"),
     "KD014": ("error", "Duplicate {what} id with name [{id}]; the first is on line {line}"),
     "KD015": ("error", "Invalid type: {type} is not a known {what} type"),

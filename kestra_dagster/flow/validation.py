@@ -76,7 +76,9 @@ def check_list(value: Any, path: SourcePath, report: Report, name: str) -> list[
         return value
     if value is not None:
         reason = f"should be a list, but this is {describe(value)}"
-        report.add("KD012", path, at=value_mark(report.source, path), name=name, reason=reason)
+        report.add(
+            "KD012", path, at=value_mark(report.source, path), what=f"`{name}`", reason=reason
+        )
     return []
 
 
@@ -178,7 +180,8 @@ def _report(
     else:
         reason = next(reason for reason in said if not reason.startswith("should be "))
     at = value_mark(report.source, (*path, *place)) if place else None
-    report.add("KD012", (*path, *place), at=at, name=name or owner.strip("`"), reason=reason)
+    what = f"`{name}`" if name else owner
+    report.add("KD012", (*path, *place), at=at, what=what, reason=reason)
 
 
 _WANTED = {

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from kestra_dagster.errors import Cancelled, TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.loader import load_flow
 from kestra_dagster.tasks.families import JDBC
 from kestra_dagster.tasks.jdbc import jdbc_type as class_of
 from kestra_dagster.tasks.jdbc_databases import DATABASES, place_of, shown
@@ -475,3 +476,14 @@ def test_types_of_every_database_are_known():
         for kind in ("Query", "Queries", "Batch"):
             assert types.spec(f"io.kestra.plugin.jdbc.{name}.{kind}") is not None
         assert types.polling(f"io.kestra.plugin.jdbc.{name}.Trigger") is not None
+
+
+def test_what_a_task_needs_is_said_of_the_task() -> None:
+    text = """
+id: f
+namespace: n
+tasks:
+  - {id: a, type: io.kestra.plugin.jdbc.postgresql.CopyOut, url: "jdbc:postgresql://h/d"}
+"""
+    said = [one.message for one in load_flow(text, default_registry(), file="f.yaml").diagnostics]
+    assert said == ["the task `a` needs `sql` or `table`"]
