@@ -171,7 +171,6 @@ class Consume(NatsSpec, LimitedSpec):
 
     async def taken(self, connection: Any, wait: float, most: int | None = None) -> list[Any]:
         """Return messages that are not acknowledged yet, waiting so many seconds for each batch."""
-        from nats.errors import TimeoutError as NoneLeft
         from nats.js.api import ConsumerConfig, DeliverPolicy
 
         policy = "by_start_time" if self.since else _POLICIES[self.deliver_policy]
@@ -192,7 +191,8 @@ class Consume(NatsSpec, LimitedSpec):
             left = self.batch_size if most is None else min(self.batch_size, most - len(found))
             try:
                 found += await subscription.fetch(left, timeout=wait)
-            except NoneLeft:
+            # The library's own, or plain where the time was over before the server's answer.
+            except asyncio.TimeoutError:
                 break
         return found
 

@@ -77,6 +77,21 @@ def test_bytes(context, on, subject) -> None:
 
 
 @pytest.mark.whole
+def test_time_that_is_over_before_the_server_answers_is_no_error(
+    context, on, subject, monkeypatch
+) -> None:
+    """Where both come within 0.1 ms the library raises a plain error, which time alone brings."""
+    from nats.js.client import JetStreamContext
+
+    async def late(*_: Any, **__: Any) -> None:
+        raise asyncio.TimeoutError
+
+    monkeypatch.setattr(JetStreamContext.PullSubscription, "_fetch_n", late)
+    taken = context.run(Consume, {**on, "subject": subject, "pollDuration": "PT0.3S"})
+    assert taken["messagesCount"] == 0
+
+
+@pytest.mark.whole
 def test_messages_are_acknowledged_once_their_start_is_safe(context, on, subject) -> None:
     watch = {**on, "subject": subject, "durableId": "watch", "pollDuration": "PT0.3S"}
     poll = NatsPoll.model_validate(watch, context=RUN)
