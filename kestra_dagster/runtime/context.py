@@ -70,6 +70,10 @@ class OwnExecution(Protocol):
         ...
 
 
+class Warned(dict[str, Any]):
+    """Outputs of a task that ends WARNING: it did its work, and a person should look at it."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """One message of a task run, as stored."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kestra_dagster.flow.model import Task
+from kestra_dagster.runtime.context import Warned
 
 if TYPE_CHECKING:
     from kestra_dagster.runtime.running_task import RunningTask
@@ -27,7 +28,8 @@ def cached(task: Task, spec: Any, context: RunningTask) -> Mapping[str, Any] | N
         context.log.info("the outputs come from the task's cache: it did not run")
         return known.value
     outputs = spec.run(context)
-    context.kv.set(NAMESPACE, key, outputs, ttl=cache.ttl)
+    if not isinstance(outputs, Warned):
+        context.kv.set(NAMESPACE, key, outputs, ttl=cache.ttl)
     return outputs
 
 

@@ -14,7 +14,7 @@ from kestra_dagster.expressions import ExpressionError
 from kestra_dagster.flow.model import Retry, Task
 from kestra_dagster.flow.properties import parse_duration
 from kestra_dagster.runtime.cancellation import CancelToken
-from kestra_dagster.runtime.context import LogLine
+from kestra_dagster.runtime.context import LogLine, Warned
 from kestra_dagster.runtime.events import Listener, TaskEnded, TaskRetrying, TaskStarted
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.journal import StoreUnwritable
@@ -200,7 +200,8 @@ def _perform(task: Task, context: RunningTask) -> tuple[str, Any]:
     """Do a task's work once; return its state and outputs."""
     if task.spec.kind == "executable":
         return run_subflow(rendered_spec(task, context), context)
-    return "SUCCESS", context.perform(task)
+    outputs = context.perform(task)
+    return ("WARNING" if isinstance(outputs, Warned) else "SUCCESS"), outputs
 
 
 def _run_within(

@@ -60,9 +60,10 @@ class AwsSpec(RunnableSpec):
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             max_pool_connections=max(connections, 10),
         )
-        return self._session().client(service, endpoint_url=endpoint, config=config)
+        return self.session().client(service, endpoint_url=endpoint, config=config)
 
-    def _session(self) -> Session:
+    def session(self) -> Session:
+        """Return a session, as the role `stsRoleArn` when there is one."""
         given = {
             "aws_access_key_id": self.access_key_id or None,
             "aws_secret_access_key": self.secret_key_id or None,

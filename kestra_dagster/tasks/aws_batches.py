@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
-from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.runtime.context import TaskContext, Warned
 from kestra_dagster.tasks.fetching import fetched
+
+_NOTHING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +32,29 @@ class Sent:
         """Store the results and return the URI of their file."""
         return fetched(self.results, "STORE", context)["uri"]
 
-    def measure(self, context: TaskContext) -> None:
-        """Record how many there were, and how many went well or not."""
+    def measure(self, began: float, context: TaskContext) -> None:
+        """Record how many there were, how many went well or not, and the time since `began`."""
         failed = len(self.failed)
         context.metric(f"{self.what}.count", len(self.results))
         context.metric(f"{self.what}.failed", failed)
         context.metric(f"{self.what}.successful", len(self.results) - failed)
+        context.metric("duration", time.monotonic() - began, "timer")
 
-    def check(self, strict: bool, outputs: Mapping[str, Any]) -> None:
-        """Raise TaskFailed, with the outputs, if something was refused and may not be."""
-        if strict and (failed := self.failed):
+    def checked(self, strict: bool, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the outputs, of a task that warns if something was refused.
+
+        Raise TaskFailed, with the outputs, if nothing may be.
+        """
+        failed = self.failed
+        if not failed:
+            return outputs
+        if strict:
             raise TaskFailed(
                 f"{len(failed)} of {len(self.results)} were refused ({self.what}): "
                 f"{failed[0]['errorCode']}: {failed[0]['errorMessage']}",
                 outputs=outputs,
             )
+        return Warned(outputs)
 
 
 def put(
@@ -63,9 +74,14 @@ def put(
     return Sent(what, results)
 
 
+def written(row: Mapping[str, Any], name: str, default: Any = None) -> Any:
+    """Return a field by Kestra's name, or by the name that AWS has for it: with a capital."""
+    return row.get(name, row.get(name[0].upper() + name[1:], default))
+
+
 def data_of(message: Mapping[str, Any]) -> str:
     """Return the `data` of a message as text: text as it is, anything else as JSON."""
-    if "data" not in message:
+    data = written(message, "data", _NOTHING)
+    if data is _NOTHING:
         raise TaskMisconfigured("every message needs `data`")
-    data = message["data"]
     return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from itertools import islice
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -16,11 +17,41 @@ from kestra_dagster.tasks.aws import AwsSpec
 from kestra_dagster.tasks.aws_failures import aws_errors
 from kestra_dagster.tasks.fetching import FetchType, fetched
 
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+_PLACEHOLDER = re.compile(r":\w+")
+
 
 class DynamoSpec(AwsSpec):
-    """A table."""
+    """A table.
+
+    Numbers are written as numbers. Kestra writes them as text: where the table has text for a key,
+    a number becomes text too.
+    """
 
     table_name: Dynamic[Text]
+
+    def ask(self, operation: str, ask: Callable[[Mapping[str, Any]], Any], item: Mapping) -> Any:
+        """Return what `ask` gets with an item, or with its keys as the table has them."""
+        from botocore.exceptions import ClientError
+
+        with aws_errors(f"{operation} the table `{self.table_name}`"):
+            try:
+                return ask(written(item))
+            except ClientError as error:
+                text = self._text_keys(error) & {str(name) for name in item}
+                if not any(_is_number(item[name]) for name in text):
+                    raise
+                return ask(written({**item, **{name: str(item[name]) for name in text}}))
+
+    def _text_keys(self, error: ClientError) -> set[str]:
+        """Return the keys of the table that are text, if the error may come from one."""
+        if error.response.get("Error", {}).get("Code") != "ValidationException":
+            return set()
+        table = self.client("dynamodb").describe_table(TableName=self.table_name)["Table"]
+        kinds = table.get("AttributeDefinitions", ())
+        return {each["AttributeName"] for each in kinds if each["AttributeType"] == "S"}
 
 
 class GetItem(DynamoSpec):
@@ -29,10 +60,10 @@ class GetItem(DynamoSpec):
     key: Dynamic[dict[str, Any]]
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
-        with aws_errors(f"read from the table `{self.table_name}`"):
-            answer = self.client("dynamodb").get_item(
-                TableName=self.table_name, Key=written(self.key)
-            )
+        get = self.client("dynamodb").get_item
+        answer = self.ask(
+            "read from", lambda key: get(TableName=self.table_name, Key=key), self.key
+        )
         item = answer.get("Item")
         return {"row": read(item) if item is not None else None}
 
@@ -43,8 +74,8 @@ class PutItem(DynamoSpec):
     item: Dynamic[dict[str, Any]]
 
     def run(self, context: TaskContext) -> None:
-        with aws_errors(f"write to the table `{self.table_name}`"):
-            self.client("dynamodb").put_item(TableName=self.table_name, Item=written(self.item))
+        put = self.client("dynamodb").put_item
+        self.ask("write to", lambda item: put(TableName=self.table_name, Item=item), self.item)
 
 
 class DeleteItem(DynamoSpec):
@@ -53,8 +84,8 @@ class DeleteItem(DynamoSpec):
     key: Dynamic[dict[str, Any]]
 
     def run(self, context: TaskContext) -> None:
-        with aws_errors(f"delete from the table `{self.table_name}`"):
-            self.client("dynamodb").delete_item(TableName=self.table_name, Key=written(self.key))
+        delete = self.client("dynamodb").delete_item
+        self.ask("delete from", lambda key: delete(TableName=self.table_name, Key=key), self.key)
 
 
 class Scan(DynamoSpec):
@@ -70,14 +101,15 @@ class Scan(DynamoSpec):
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
         with aws_errors(f"read from the table `{self.table_name}`"):
-            items: Iterator[Any] = self._items(context)
+            items: Iterator[Any] = self.items(context)
             if self.limit is not None:
                 items = islice(items, self.limit)
             outputs = fetched(items, self.fetch_type, context)
-        context.metric("records", outputs["size"])
+        context.metric("records", outputs["size"], tags={"tableName": self.table_name})
         return outputs
 
-    def _items(self, context: TaskContext) -> Iterator[Any]:
+    def items(self, context: TaskContext) -> Iterator[Any]:
+        """Yield the items as plain maps."""
         values = self.expression_attribute_values
         given = {
             "FilterExpression": self.filter_expression,
@@ -105,6 +137,20 @@ class Query(Scan):
 
     def conditions(self) -> dict[str, Any]:
         return {"KeyConditionExpression": self.key_condition_expression}
+
+    def items(self, context: TaskContext) -> Iterator[Any]:
+        from botocore.exceptions import ClientError
+
+        try:
+            yield from super().items(context)
+        except ClientError as error:
+            values = self.expression_attribute_values or {}
+            named = _PLACEHOLDER.findall(self.key_condition_expression)
+            text = {name: str(values[name]) for name in named if _is_number(values.get(name))}
+            if not text or error.response.get("Error", {}).get("Code") != "ValidationException":
+                raise
+            again = self.model_copy(update={"expression_attribute_values": {**values, **text}})
+            yield from Scan.items(again, context)
 
 
 def written(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,6 +194,10 @@ def _plain(value: Mapping[str, Any]) -> Any:
     if kind == "BS":
         return [base64.b64encode(one).decode() for one in inner]
     return inner
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
 
 
 def _number(text: str) -> int | float:

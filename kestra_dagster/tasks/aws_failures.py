@@ -45,6 +45,7 @@ def aws_errors(what: str) -> Iterator[None]:
     """Turn what boto3 raises into TaskFailed; `what` says in words what was tried on what."""
     from boto3.exceptions import Boto3Error
     from botocore import exceptions as aws
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -72,6 +73,12 @@ def aws_errors(what: str) -> Iterator[None]:
     except (aws.HTTPClientError, aws.IncompleteReadError) as error:
         raise TaskFailed(
             f"cannot {what}: the connection broke off: {error}", hint="add a `retry`"
+        ) from error
+    except ResponseParserError as error:
+        # it says the whole answer, which may be a page of a proxy
+        raise TaskFailed(
+            f"cannot {what}: what answers does not speak as AWS does",
+            hint="check `endpointOverride`, AWS_ENDPOINT_URL and proxies",
         ) from error
     except (aws.BotoCoreError, Boto3Error) as error:
         raise TaskFailed(f"cannot {what}: {error}") from error

@@ -1,4 +1,4 @@
-"""AWS services that do work when asked: Lambda, Athena, Glue; and ECR's password for Docker."""
+"""AWS services that do work when asked: Lambda, Athena, Glue."""
 
 from __future__ import annotations
 
@@ -19,11 +19,22 @@ from kestra_dagster.tasks.fetching import FetchType, fetched
 from kestra_dagster.tasks.rows import plain
 
 _ATHENA_SECONDS = 0.5
+_ATHENA_METRICS = {
+    "DataScannedInBytes": "data.scanned.bytes",
+    "EngineExecutionTimeInMillis": "engine.execution.duration",
+    "QueryPlanningTimeInMillis": "query.planning.duration",
+    "QueryQueueTimeInMillis": "query.queue.duration",
+    "ServiceProcessingTimeInMillis": "service.processing.duration",
+    "TotalExecutionTimeInMillis": "total.execution.duration",
+}
 _GLUE_RUNS = ("STARTING", "RUNNING", "WAITING", "STOPPING")
 
 
 class Invoke(AwsSpec):
-    """Call a Lambda function, wait for it, and store what it answers."""
+    """Call a Lambda function, wait for it, and store what it answers.
+
+    The last lines that the function logged are logged here.
+    """
 
     function_arn: Dynamic[Text]
     function_payload: Dynamic[dict[str, Any]] | None = None
@@ -34,10 +45,14 @@ class Invoke(AwsSpec):
         with aws_errors(f"call the function `{self.function_arn}`"):
             answer = self.client("lambda").invoke(
                 FunctionName=self.function_arn,
+                LogType="Tail",
                 **({"Payload": json.dumps(payload).encode()} if payload else {}),
             )
             body = answer["Payload"].read()
         context.metric("duration", time.monotonic() - began, "timer")
+        said = base64.b64decode(answer.get("LogResult", "")).decode(errors="replace")
+        for line in filter(None, map(str.strip, said.splitlines())):
+            context.log.info(f"[lambda] {line}")
         if answer.get("FunctionError"):
             raise TaskFailed(
                 f"the function `{self.function_arn}` failed: {body[:2000].decode(errors='replace')}"
@@ -75,6 +90,7 @@ class AthenaQuery(AwsSpec):
                 return {"queryExecutionId": started}
             self._wait(client, started, context)
             outputs = fetched(self._rows(client, started), self.fetch_type, context)
+        context.metric("total.rows", outputs["size"])
         context.metric("fetch.rows", outputs["size"])
         return {"queryExecutionId": started, **outputs}
 
@@ -87,9 +103,10 @@ class AthenaQuery(AwsSpec):
                 found = client.get_query_execution(QueryExecutionId=query)["QueryExecution"]
                 state = found["Status"]["State"]
                 if state == "SUCCEEDED":
-                    scanned = found.get("Statistics", {}).get("DataScannedInBytes")
-                    if scanned is not None:
-                        context.metric("data.scanned.bytes", scanned)
+                    counted = found.get("Statistics", {})
+                    for field, metric in _ATHENA_METRICS.items():
+                        if (value := counted.get(field)) is not None:
+                            context.metric(metric, value)
                     return
                 if state in ("FAILED", "CANCELLED"):
                     why = found["Status"].get("StateChangeReason", "no reason is given")
@@ -202,17 +219,6 @@ class StopJobRun(GlueSpec):
                     lambda: self.state(client, self.job_run_id), self.interval, context
                 )
             return self.outputs(found)
-
-
-class GetAuthToken(AwsSpec):
-    """Get the password by which Docker logs in to ECR; it is masked and encrypted."""
-
-    def run(self, context: TaskContext) -> Mapping[str, Any]:
-        with aws_errors("get a password for ECR"):
-            answer = self.client("ecr").get_authorization_token()
-        data = answer["authorizationData"][0]
-        token = base64.b64decode(data["authorizationToken"]).decode().partition(":")[2]
-        return {"token": context.encrypt(token)}
 
 
 def _until_ended(

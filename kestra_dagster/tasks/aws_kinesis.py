@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,15 +13,18 @@ from kestra_dagster.errors import TaskMisconfigured
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.aws import AwsSpec
-from kestra_dagster.tasks.aws_batches import data_of, put
+from kestra_dagster.tasks.aws_batches import data_of, put, written
 from kestra_dagster.tasks.aws_failures import aws_errors
 from kestra_dagster.tasks.data_from import DataFrom, each_map
 from kestra_dagster.tasks.fetching import fetched
 from kestra_dagster.tasks.messages import decoded
+from kestra_dagster.tasks.polling import Found, Poll
 from kestra_dagster.tasks.rows import to_utc
 
 _AT_ONCE = 500
 _READ_AT_ONCE = 1000
+_BETWEEN_READS = timedelta(seconds=0.2)
+"""A shard may be read five times a second."""
 
 
 class PutRecords(AwsSpec):
@@ -37,6 +40,7 @@ class PutRecords(AwsSpec):
             raise TaskMisconfigured("one of `streamName` and `streamArn` has to be set")
         arn, name = self.stream_arn, self.stream_name
         stream = {"StreamARN": arn} if arn else {"StreamName": name}
+        began = time.monotonic()
         with aws_errors(f"write to the stream `{arn or name}`"):
             client = self.client("kinesis")
 
@@ -45,14 +49,13 @@ class PutRecords(AwsSpec):
                 return sent["Records"]
 
             sent = put(each_map(self.records, context), _AT_ONCE, send, "record", context)
-        sent.measure(context)
+        sent.measure(began, context)
         outputs = {
             "uri": sent.stored(context),
             "failedRecordsCount": len(sent.failed),
             "recordCount": len(sent.results),
         }
-        sent.check(self.fail_on_unsuccessful_records, outputs)
-        return outputs
+        return sent.checked(self.fail_on_unsuccessful_records, outputs)
 
 
 class Consume(AwsSpec):
@@ -78,18 +81,30 @@ class Consume(AwsSpec):
         began = time.monotonic()
         last: dict[str, str] = {}
         with aws_errors(f"read the stream `{self.stream_name}`"):
-            stored = fetched(self._records(last, context), "STORE", context)
+            stored = fetched(self.records(self._start, last, context), "STORE", context)
         context.metric("duration", time.monotonic() - began, "timer")
         context.metric("records", stored["size"])
         return {"uri": stored["uri"], "count": stored["size"], "lastSequencePerShard": last}
 
-    def _records(self, last: dict[str, str], context: TaskContext) -> Iterator[Any]:
-        """Yield records of all shards in turn, and keep the last number of each in `last`."""
+    def records(
+        self,
+        start: Callable[[str], Mapping[str, Any]],
+        last: dict[str, str],
+        context: TaskContext,
+        *,
+        to_end: bool = False,
+    ) -> Iterator[Any]:
+        """Yield records of all shards in turn, and keep the last number of each in `last`.
+
+        `start` says where to begin in a shard. With `to_end`, stop where nothing more is there.
+        """
         client = self.client("kinesis")
         until = time.monotonic() + self.max_duration.total_seconds()
         shards = client.get_paginator("list_shards").paginate(StreamName=self.stream_name)
         places: dict[str, str | None] = {
-            shard["ShardId"]: self._start(client, shard["ShardId"])
+            shard["ShardId"]: client.get_shard_iterator(
+                StreamName=self.stream_name, ShardId=shard["ShardId"], **start(shard["ShardId"])
+            )["ShardIterator"]
             for page in shards
             for shard in page["Shards"]
         }
@@ -110,13 +125,15 @@ class Consume(AwsSpec):
                         "shardId": shard,
                         "approximateArrivalTimestamp": record["ApproximateArrivalTimestamp"],
                     }
-                places[shard] = answer.get("NextShardIterator")
-            pause = min(self.poll_duration.total_seconds(), until - time.monotonic())
-            if pause <= 0 or left <= 0:
+                ended = to_end and not answer["Records"] and not answer.get("MillisBehindLatest")
+                places[shard] = None if ended else answer.get("NextShardIterator")
+            wait = _BETWEEN_READS if to_end else self.poll_duration
+            pause = min(wait.total_seconds(), until - time.monotonic())
+            if pause <= 0 or left <= 0 or not any(places.values()):
                 return
             context.cancel.sleep(pause)
 
-    def _start(self, client: Any, shard: str) -> str:
+    def _start(self, shard: str) -> dict[str, Any]:
         more: dict[str, Any] = {}
         if self.iterator_type.endswith("SEQUENCE_NUMBER"):
             if not self.starting_sequence_number:
@@ -128,17 +145,49 @@ class Consume(AwsSpec):
             if self.timestamp is None:
                 raise TaskMisconfigured("`iteratorType: AT_TIMESTAMP` needs `timestamp`")
             more["Timestamp"] = to_utc(self.timestamp)
-        return client.get_shard_iterator(
-            StreamName=self.stream_name, ShardId=shard, ShardIteratorType=self.iterator_type, **more
-        )["ShardIterator"]
+        return {"ShardIteratorType": self.iterator_type, **more}
+
+
+class KinesisPoll(Consume, Poll):
+    """Start the flow with the records that came to a Kinesis stream since the last look."""
+
+    differences: ClassVar[Mapping[str, str]] = {
+        "pollDuration": "the trigger takes what is there, and looks again after `interval`",
+        "iteratorType": "it is for the first look, the others go on where the last one ended",
+    }
+
+    def poll(self, context: TaskContext, memory: Mapping[str, Any]) -> Found:
+        known: Mapping[str, str] = memory.get("shards", {})
+        now = datetime.now(timezone.utc).isoformat()
+        since = memory.get("since")
+
+        def start(shard: str) -> Mapping[str, Any]:
+            if shard in known:
+                after = {"StartingSequenceNumber": known[shard]}
+                return {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", **after}
+            if since is None:
+                return self._start(shard)
+            at = {"Timestamp": datetime.fromisoformat(since)}
+            return {"ShardIteratorType": "AT_TIMESTAMP", **at}
+
+        last: dict[str, str] = {}
+        with aws_errors(f"read the stream `{self.stream_name}`"):
+            rows = list(self.records(start, last, context, to_end=True))
+            stored = fetched(rows, "STORE", context) if rows else None
+        kept = {"since": since or now, "shards": {**known, **last}}
+        if stored is None:
+            return Found(None, kept)
+        outputs = {"uri": stored["uri"], "count": stored["size"], "lastSequencePerShard": last}
+        return Found(outputs, kept)
 
 
 def _record(record: Mapping[str, Any]) -> dict[str, Any]:
-    if record.get("partitionKey") is None:
+    key = written(record, "partitionKey")
+    if key is None:
         raise TaskMisconfigured("every record needs a `partitionKey`")
-    more = record.get("explicitHashKey")
+    more = written(record, "explicitHashKey")
     return {
         "Data": data_of(record).encode(),
-        "PartitionKey": str(record["partitionKey"]),
+        "PartitionKey": str(key),
         **({"ExplicitHashKey": str(more)} if more is not None else {}),
     }

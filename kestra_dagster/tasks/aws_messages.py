@@ -14,7 +14,7 @@ from kestra_dagster.errors import TaskMisconfigured
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.aws import AwsSpec
-from kestra_dagster.tasks.aws_batches import data_of, put
+from kestra_dagster.tasks.aws_batches import data_of, put, written
 from kestra_dagster.tasks.aws_failures import aws_errors
 from kestra_dagster.tasks.data_from import DataFrom, each_map
 from kestra_dagster.tasks.fetching import fetched
@@ -62,14 +62,19 @@ class SqsConsume(AwsSpec):
         context.metric("records", stored["size"], tags={"queue": self.queue_url})
         return {"uri": stored["uri"], "count": stored["size"]}
 
+    @property
+    def hidden(self) -> dict[str, int]:
+        """How long what is read stays out of others' sight, as SQS takes it."""
+        seconds = self.visibility_timeout
+        return {"VisibilityTimeout": seconds} if seconds is not None else {}
+
     def messages(self, context: TaskContext) -> Iterator[Any]:
         """Yield messages, each deleted once the next one is asked for."""
         client = self.client("sqs")
         until = time.monotonic() + (self.max_duration or timedelta(days=365)).total_seconds()
         wanted = self.max_records if self.max_records is not None else -1
         wait = {"WaitTimeSeconds": int(self.wait_time.total_seconds())} if self.wait_time else {}
-        hidden = self.visibility_timeout
-        hide = {"VisibilityTimeout": hidden} if hidden is not None else {}
+        hide = self.hidden
         while wanted and time.monotonic() < until:
             context.cancel.check()
             most = (
@@ -107,7 +112,9 @@ class SqsPoll(SqsConsume, Poll):
             while len(bodies) < (self.max_records or _AT_ONCE):
                 context.cancel.check()
                 answer = client.receive_message(
-                    QueueUrl=self.queue_url, MaxNumberOfMessages=self.max_number_of_messages
+                    QueueUrl=self.queue_url,
+                    MaxNumberOfMessages=self.max_number_of_messages,
+                    **self.hidden,
                 )
                 found = answer.get("Messages", ())
                 if not found:
@@ -141,7 +148,7 @@ class SnsPublish(AwsSpec):
                     "Message": data_of(message),
                     "Subject": message.get("subject"),
                     "PhoneNumber": message.get("phoneNumber"),
-                    "MessageStructure": message.get("messageStructure"),
+                    "MessageStructure": message.get("structure"),
                     "MessageGroupId": message.get("groupId"),
                     "MessageDeduplicationId": message.get("deduplicationId"),
                 }
@@ -159,6 +166,7 @@ class PutEvents(AwsSpec):
     fail_on_unsuccessful_events: Dynamic[bool] = True
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
+        began = time.monotonic()
         with aws_errors("send events to EventBridge"):
             client = self.client("events")
 
@@ -167,14 +175,13 @@ class PutEvents(AwsSpec):
                 return sent["Entries"]
 
             sent = put(each_map(self.entries, context), _AT_ONCE, send, "entry", context)
-        sent.measure(context)
+        sent.measure(began, context)
         outputs = {
             "uri": sent.stored(context),
             "failedEntryCount": len(sent.failed),
             "entryCount": len(sent.results),
         }
-        sent.check(self.fail_on_unsuccessful_events, outputs)
-        return outputs
+        return sent.checked(self.fail_on_unsuccessful_events, outputs)
 
 
 def _sqs_message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,12 +195,12 @@ def _sqs_message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
-    detail = entry.get("detail", {})
+    detail = written(entry, "detail", {})
     fields = {
-        "EventBusName": entry.get("eventBusName"),
-        "Source": entry.get("source"),
-        "DetailType": entry.get("detailType"),
+        "EventBusName": written(entry, "eventBusName"),
+        "Source": written(entry, "source"),
+        "DetailType": written(entry, "detailType"),
         "Detail": detail if isinstance(detail, str) else json.dumps(detail),
-        "Resources": entry.get("resources"),
+        "Resources": written(entry, "resources"),
     }
     return {name: value for name, value in fields.items() if value is not None}

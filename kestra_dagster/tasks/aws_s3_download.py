@@ -29,6 +29,7 @@ class List(S3Listing):
         with aws_errors(f"list bucket `{self.bucket}`"):
             found = self.first(self.client("s3"), context, self.max_files)
         context.metric("size", len(found))
+        context.metric("s3.objects.count", len(found))
         return {"objects": [described(each) for each in found]}
 
 

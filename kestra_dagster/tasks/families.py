@@ -96,9 +96,23 @@ _ROWS: Mapping[str, str] = {
         "aws.dynamodb.Scan"
     ),
     "aws_jobs": (
-        "aws.athena.Query=AthenaQuery aws.ecr.GetAuthToken aws.glue.GetJobRun "
-        "aws.glue.StartJobRun aws.glue.StopJobRun aws.lambda.Invoke"
+        "aws.athena.Query=AthenaQuery aws.glue.GetJobRun aws.glue.StartJobRun "
+        "aws.glue.StopJobRun aws.lambda.Invoke"
     ),
+    "aws_bedrock": (
+        "aws.bedrock.Converse aws.bedrock.ConverseStream aws.bedrock.InvokeModel "
+        "aws.bedrock.ListFoundationModels"
+    ),
+    "aws_msk": (
+        "aws.msk.CreateCluster aws.msk.DeleteCluster aws.msk.DescribeCluster "
+        "aws.msk.GetBootstrapBrokers aws.msk.ListClusters"
+    ),
+    "aws_serverless": (
+        "aws.emr.CreateServerlessApplication aws.emr.CreateServerlessApplicationAndStartJob "
+        "aws.emr.DeleteServerlessApplication aws.emr.StartServerlessJobRun"
+    ),
+    "aws_stacks": "aws.cloudformation.Create aws.cloudformation.Delete",
+    "aws_tokens": "aws.auth.EksToken aws.ecr.GetAuthToken",
     "aws_cloudwatch": "aws.cloudwatch.Push aws.cloudwatch.Query",
     "aws_kinesis": "aws.kinesis.Consume aws.kinesis.PutRecords",
     "aws_messages": (

@@ -19,6 +19,8 @@ from kestra_dagster.tasks.families import FILE_SERVERS, JDBC, SCRIPTS
 POLLING: Mapping[str, str] = {
     "io.kestra.plugin.core.http.Trigger": "http_trigger:HttpPoll",
     "io.kestra.plugin.aws.cloudwatch.Trigger": "aws_cloudwatch:CloudWatchPoll",
+    "io.kestra.plugin.aws.kinesis.Trigger": "aws_kinesis:KinesisPoll",
+    "io.kestra.plugin.aws.msk.Trigger": "aws_msk:MskPoll",
     "io.kestra.plugin.aws.s3.Trigger": "aws_s3_trigger:S3Poll",
     "io.kestra.plugin.aws.sqs.Trigger": "aws_messages:SqsPoll",
     "io.kestra.plugin.amqp.Trigger": "amqp:AmqpPoll",

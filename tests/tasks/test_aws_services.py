@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
+import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import RUN
+from kestra_dagster.runtime.context import Warned
 from kestra_dagster.tasks.aws_cloudwatch import CloudWatchPoll, Push
 from kestra_dagster.tasks.aws_cloudwatch import Query as CloudWatchQuery
 from kestra_dagster.tasks.aws_dynamodb import DeleteItem, GetItem, PutItem, Query, Scan
-from kestra_dagster.tasks.aws_jobs import AthenaQuery, GetAuthToken, GetJobRun, Invoke, StartJobRun
-from kestra_dagster.tasks.aws_kinesis import Consume, PutRecords
+from kestra_dagster.tasks.aws_jobs import AthenaQuery, GetJobRun, Invoke, StartJobRun
+from kestra_dagster.tasks.aws_kinesis import Consume, KinesisPoll, PutRecords
 from kestra_dagster.tasks.aws_messages import (
     PutEvents,
     SnsPublish,
@@ -24,7 +30,9 @@ from kestra_dagster.tasks.aws_messages import (
     SqsPoll,
     SqsPublish,
 )
+from kestra_dagster.tasks.aws_tokens import EksToken, GetAuthToken
 from kestra_dagster.tasks.rows import read_rows
+from tests.tasks.http_recorder import recorder
 
 pytestmark = pytest.mark.whole
 
@@ -108,7 +116,7 @@ def test_sns(context, endpoint, connection) -> None:
     sns.subscribe(
         TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:eu-west-1:123456789012:news"
     )
-    message = {"data": "hello", "subject": "greeting"}
+    message = {"data": '{"default": "hello"}', "subject": "greeting", "structure": "json"}
     assert context.run(SnsPublish, {**connection, "topicArn": topic, "from": message}) == {
         "messagesCount": 1
     }
@@ -123,6 +131,9 @@ def test_kinesis_and_eventbridge(context, endpoint, connection) -> None:
     done = context.run(PutRecords, {**connection, "streamName": "s", "records": records})
     assert (done["recordCount"], done["failedRecordsCount"]) == (3, 0)
     assert all(row["sequenceNumber"] for row in stored(context, done["uri"]))
+    as_aws_has_it = [{"Data": "event", "PartitionKey": "k"}]
+    done = context.run(PutRecords, {**connection, "streamName": "s", "records": as_aws_has_it})
+    assert done["recordCount"] == 1
     with pytest.raises(TaskMisconfigured, match="partitionKey"):
         context.run(PutRecords, {**connection, "streamName": "s", "records": [{"data": "x"}]})
     entry = {
@@ -133,6 +144,10 @@ def test_kinesis_and_eventbridge(context, endpoint, connection) -> None:
     }
     done = context.run(PutEvents, {**connection, "entries": [entry]})
     assert (done["entryCount"], done["failedEntryCount"]) == (1, 0)
+    refused = {**entry, "source": "", "detail": "{}"}
+    lenient = {**connection, "entries": [refused], "failOnUnsuccessfulEvents": False}
+    assert isinstance(done := context.run(PutEvents, lenient), Warned)
+    assert done["failedEntryCount"] == 1
 
 
 def test_dynamodb(context, endpoint, connection) -> None:
@@ -170,6 +185,33 @@ def test_dynamodb(context, endpoint, connection) -> None:
     assert context.run(Scan, {**on, "limit": 1, "fetchType": "FETCH_ONE"})["size"] == 1
     with pytest.raises(TaskFailed, match="cannot read from the table `none`"):
         context.run(Scan, {**on, "tableName": "none"})
+    # a number where the table has text for a key, as flows write it for Kestra
+    context.run(PutItem, {**on, "item": {"id": 7, "age": 70}})
+    assert context.run(GetItem, {**on, "key": {"id": "7"}}) == {"row": {"id": "7", "age": 70}}
+    context.run(DeleteItem, {**on, "key": {"id": "7"}})
+    assert context.run(GetItem, {**on, "key": {"id": "7"}}) == {"row": None}
+
+
+def test_a_query_gives_text_keys_as_text(context, connection) -> None:
+    refusal = {"__type": "com.amazon.coral.validate#ValidationException", "message": "types"}
+    item = {"id": {"S": "7"}, "age": {"N": "70"}}
+    with recorder() as there:
+        there.answers = [(400, json.dumps(refusal)), (200, json.dumps({"Items": [item]}))]
+        asked = {
+            **connection,
+            "endpointOverride": there.url,
+            "tableName": "people",
+            "keyConditionExpression": "id = :id",
+            "filterExpression": "age = :age",
+            "expressionAttributeValues": {":id": 7, ":age": 70},
+            "fetchType": "FETCH_ONE",
+        }
+        assert context.run(Query, asked)["row"] == {"id": "7", "age": 70}
+        values = [seen.json["ExpressionAttributeValues"] for seen in there.seen]
+    assert values == [
+        {":id": {"N": "7"}, ":age": {"N": "70"}},
+        {":id": {"S": "7"}, ":age": {"N": "70"}},
+    ]
 
 
 def test_athena_and_glue(context, endpoint, connection) -> None:
@@ -183,6 +225,7 @@ def test_athena_and_glue(context, endpoint, connection) -> None:
     assert done["queryExecutionId"]
     assert done["size"] == len(done["rows"])
     assert context.run(AthenaQuery, {**asked, "fetchType": "NONE"})["queryExecutionId"]
+    assert context.metric_value("total.rows") == done["size"]
     glue = client(endpoint, "glue")
     glue.create_job(Name="etl", Role="r", Command={"Name": "glueetl", "ScriptLocation": "s3://x"})
     done = context.run(StartJobRun, {**connection, "jobName": "etl", "interval": "PT0.01S"})
@@ -193,11 +236,38 @@ def test_athena_and_glue(context, endpoint, connection) -> None:
         context.run(StartJobRun, {**connection, "jobName": "none"})
 
 
-def test_ecr_and_lambda(context, endpoint, connection) -> None:
+def test_tokens_of_ecr_and_eks(context, connection) -> None:
     token = context.run(GetAuthToken, connection)["token"]
     assert token["type"] == "io.kestra.datatype:aes_encrypted"
+    made = context.run(EksToken, {**connection, "clusterName": "one"})["token"]
+    kind, _, encoded = made["tokenValue"]["value"][::-1].rpartition(".")
+    url = urlsplit(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode())
+    asked = parse_qs(url.query)
+    assert (kind, url.netloc) == ("k8s-aws-v1", "sts.eu-west-1.amazonaws.com")
+    assert asked["X-Amz-SignedHeaders"] == ["host;x-k8s-aws-id"]
+    assert asked["X-Amz-Expires"] == ["600"]
+
+
+def test_lambda(context, endpoint, connection) -> None:
     with pytest.raises(TaskFailed, match="cannot call the function `none`"):
         context.run(Invoke, {**connection, "functionArn": "none"})
+    simple = {"lambda": {"use_docker": False}}
+    httpx.post(f"{endpoint}/moto-api/config", json=simple).raise_for_status()
+    role = client(endpoint, "iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("main.py", "def handler(event, context): return event")
+    client(endpoint, "lambda").create_function(
+        FunctionName="echo",
+        Runtime="python3.12",
+        Role=role["Role"]["Arn"],
+        Handler="main.handler",
+        Code={"ZipFile": archive.getvalue()},
+    )
+    asked = {**connection, "functionArn": "echo", "functionPayload": {"a": "{{ task.id }}"}}
+    done = context.run(Invoke, asked)
+    assert context.storage.text(done["uri"]) == '{"a": "task"}'
+    assert done["contentLength"] == 13
 
 
 def test_kinesis_is_read_from_all_shards(context, endpoint, connection) -> None:
@@ -216,6 +286,28 @@ def test_kinesis_is_read_from_all_shards(context, endpoint, connection) -> None:
     assert context.run(Consume, {**on, **quick})["count"] == 0
     with pytest.raises(TaskMisconfigured, match="needs `startingSequenceNumber`"):
         context.run(Consume, {**asked, "iteratorType": "AT_SEQUENCE_NUMBER"})
+
+
+def test_the_kinesis_trigger_goes_on_where_it_ended(context, endpoint, connection) -> None:
+    client(endpoint, "kinesis").create_stream(StreamName="watched", ShardCount=1)
+    on = {**connection, "streamName": "watched"}
+    poll = KinesisPoll.model_validate({**on, "maxRecords": 2}, context=RUN)
+
+    def put(*names: str) -> None:
+        records = [{"partitionKey": "k", "data": name} for name in names]
+        context.run(PutRecords, {**on, "records": records})
+
+    put("before")
+    first = poll.poll(context, {})
+    assert first.outputs is None
+    put("a", "b", "c")
+    second = poll.poll(context, first.memory)
+    assert second.outputs is not None
+    assert [row["data"] for row in stored(context, second.outputs["uri"])] == ["a", "b"]
+    third = poll.poll(context, second.memory)
+    assert third.outputs is not None
+    assert third.outputs["count"] == 1
+    assert poll.poll(context, third.memory).outputs is None
 
 
 def test_cloudwatch(context, endpoint, connection) -> None:
