@@ -196,6 +196,14 @@ class PollingTrigger(TriggerSpec):
     interval: Duration = timedelta(seconds=60)
 
 
+class RealtimeTrigger(TriggerSpec):
+    """Starts an execution for each message, however many run; a plugin's properties are apart."""
+
+    model_config = ConfigDict(extra="allow")
+
+    allow_concurrent: bool = True
+
+
 class HttpTrigger(TriggerSpec):
     """Asks a URL every `interval` and starts the flow when the answer fits."""
 
@@ -273,7 +281,8 @@ def _read(
     polling = types.polling(type_name)
     lacks = ""
     if model is None and polling is not None:
-        model = PollingTrigger
+        realtime = type_name.endswith(".RealtimeTrigger")
+        model = RealtimeTrigger if realtime else PollingTrigger
     if model is None:
         at = value_mark(report.source, place)
         if may_be_a_plugin(type_name):
@@ -291,6 +300,13 @@ def _read(
             report.renamed(path, key, TRIGGER_ALIASES[key])
         if item is not None and key not in ("id", "type"):
             own[TRIGGER_ALIASES.get(key, key)] = item
+    if polling is not None:
+        for name in polling.ignored.keys() & own.keys():
+            del own[name]
+            report.add("KD034", (*path, name), name=name, reason=polling.ignored[name])
+        for name, told in polling.differences.items():
+            if data.get(name) is not None:
+                report.add("KD035", (*path, name), owner=owner, difference=told)
     spec = validate(model, own, path, report, owner, ("id", "type"))
     polls = None
     if polling is not None:

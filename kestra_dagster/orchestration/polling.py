@@ -37,6 +37,9 @@ from kestra_dagster.triggers.starts import (
     trigger_key,
 )
 
+REALTIME = 5
+"""Seconds between two looks of a trigger that starts an execution for each message."""
+
 
 def polling_sensor(dispatch: Dispatch, flow: Flow, trigger: Trigger) -> dg.SensorDefinition:
     """Return the sensor of a polling trigger."""
@@ -52,7 +55,7 @@ def polling_sensor(dispatch: Dispatch, flow: Flow, trigger: Trigger) -> dg.Senso
         name=dispatch.name_of(flow, trigger),
         job_name=dispatch.jobs[flow.namespace, flow.id],
         evaluation_fn=evaluate,
-        minimum_interval_seconds=max(1, round(interval.total_seconds())) if interval else 60,
+        minimum_interval_seconds=max(1, round(interval.total_seconds())) if interval else REALTIME,
         description=trigger.spec.description or f"Kestra's {trigger.type}",
         default_status=(
             dg.DefaultSensorStatus.RUNNING if enabled else dg.DefaultSensorStatus.STOPPED
@@ -70,23 +73,23 @@ def _tick(context: dg.SensorEvaluationContext, dispatch: Dispatch, flow: Flow, t
         waiting = dispatch.requests(instance, work, lambda asked: asked.trigger == key)
     if locked:
         return waiting or dg.SkipReason("its last execution has not ended")
-    start, found = look(desk, flow, trigger, memory)
+    starts, found = look(desk, flow, trigger, memory)
     with _or_abandoned(found), desk.store.work() as work:
         work.put(f"poll:{key}", found.memory or None)
-        if start is not None:
+        for start in starts:
             work.add(start, key, desk.about(flow)[0].now())
-        requests = dispatch.requests(instance, work, lambda asked: asked.trigger == key)
+        asked_now = dispatch.requests(instance, work, lambda asked: asked.trigger == key)
     try:
         found.finish()
     except KestraDagsterError as error:
         # What was found is safe: the next look finishes what this one could not.
         context.log.warning(desk.about(flow)[0].masked(str(error)))
-    return requests or dg.SkipReason("there is nothing that fits")
+    return [*waiting, *asked_now] or dg.SkipReason("there is nothing that fits")
 
 
 def look(
     desk: Desk, flow: Flow, trigger: Trigger, memory: Mapping[str, Any]
-) -> tuple[Start | None, Found]:
+) -> tuple[list[Start], Found]:
     """Look once, and say what that starts and what is to be remembered of it.
 
     Raise what the look raises, unless the trigger wants to fail an execution then.
@@ -97,7 +100,7 @@ def look(
     own = {**date, **about_trigger(trigger)}
     early = _passes(flow, trigger, host, {**variables, "trigger": own}, late=False)
     if early is False:
-        return None, Found(None, memory)
+        return [], Found(None, memory)
     context = PollContext(desk, flow, trigger, key)
     try:
         found = _polled(trigger, context).poll(context, memory)  # type: ignore[arg-type]
@@ -105,21 +108,24 @@ def look(
         if not trigger.spec.fail_on_trigger_error:
             raise
         why = f"the trigger `{trigger.id}` failed: {error}"
-        return _start(flow, trigger, key, own, error=host.masked(why)), Found(None, memory)
+        return [_start(flow, trigger, key, own, error=host.masked(why))], Found(None, memory)
     finally:
         context.close()
-    if found.outputs is None:
-        return None, found
-    own = {**dict(found.outputs), **about_trigger(trigger)}
-    inside = {**variables, "trigger": {**date, **own}}
+    starts: list[Start] = []
     with _or_abandoned(found):
-        if early is None and not _passes(flow, trigger, host, inside, late=True):
+        for number, outputs in enumerate(found.each()):
+            own = {**dict(outputs), **about_trigger(trigger)}
+            inside = {**variables, "trigger": {**date, **own}}
+            if early is None and not _passes(flow, trigger, host, inside, late=True):
+                continue
+            inputs = rendered_inputs(trigger, inside, host)
+            labels = rendered_labels(trigger, inside, host)
+            start = _start(flow, trigger, f"{key}-{number}", own, inputs, labels)
+            starts.append(start if number else replace(start, key=key, files=context.files))
+        if found.outputs is not None and not starts:
             found.abandon()
-            return None, Found(None, memory)
-        inputs = rendered_inputs(trigger, inside, host)
-        labels = rendered_labels(trigger, inside, host)
-    start = _start(flow, trigger, key, own, inputs, labels)
-    return replace(start, files=context.files), found
+            return [], Found(None, memory)
+    return starts, found
 
 
 @contextmanager

@@ -154,6 +154,10 @@ class Publish(AmqpSpec):
 class Consume(AmqpSpec, LimitedSpec):
     """Take messages from a queue, until as many or as long as is said."""
 
+    ignored: ClassVar[Mapping[str, str]] = {
+        "autoAck": "messages are acknowledged once they are safe"
+    }
+
     queue: Dynamic[Text]
     serde_type: Dynamic[Serde] = "STRING"
     consumer_tag: Dynamic[Text] = "Kestra"

@@ -7,7 +7,7 @@ the trigger type in `POLLING`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -32,6 +32,10 @@ POLLING: Mapping[str, str] = {
     "io.kestra.plugin.mongodb.Trigger": "mongodb:MongoPoll",
     "io.kestra.plugin.redis.list.Trigger": "redis:RedisListPoll",
     "io.kestra.plugin.fs.local.Trigger": "fs_local:Trigger",
+    **{
+        f"io.kestra.plugin.{name}.RealtimeTrigger": "realtime:realtime_type"
+        for name in ("amqp", "aws.sqs", "kafka", "mqtt", "nats.core", "redis.list")
+    },
     **{f"io.kestra.plugin.fs.{name}.Trigger": "fs_remote:fs_type" for name in FILE_SERVERS},
     **{f"io.kestra.plugin.jdbc.{name}.Trigger": "jdbc:jdbc_type" for name in JDBC},
     **{
@@ -51,6 +55,7 @@ def _nothing() -> None:
 class Found:
     """What a look brought: `outputs` become `trigger`; None starts nothing.
 
+    Each of `messages` starts an execution of its own, whose `trigger` it is.
     `memory` is kept for the next look, together with the start. `finish` is called once both are
     safe: only then may what was found be taken away. `abandon` is called instead where they are
     not kept.
@@ -60,6 +65,11 @@ class Found:
     memory: Mapping[str, Any] = field(default_factory=dict)
     finish: Callable[[], None] = _nothing
     abandon: Callable[[], None] = _nothing
+    messages: Sequence[Mapping[str, Any]] = ()
+
+    def each(self) -> Sequence[Mapping[str, Any]]:
+        """Return the `trigger` of every execution to start."""
+        return self.messages if self.outputs is None else (self.outputs,)
 
 
 class Poll(TaskSpec):

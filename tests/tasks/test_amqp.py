@@ -18,6 +18,7 @@ from kestra_dagster.tasks.amqp import (
     Publish,
     QueueBind,
 )
+from kestra_dagster.tasks.polling import polling_type
 from kestra_dagster.tasks.rows import read_rows
 from tests.tasks.brokers import rabbitmq
 
@@ -99,10 +100,15 @@ def test_messages_leave_the_queue_once_their_start_is_safe(context, on, queue) -
     assert found.outputs is not None
     assert [row["data"] for row in rows(context, found.outputs)] == ["0", "1"]
     found.finish()
-    left = poll.poll(context, {})
-    assert left.outputs is not None
-    assert [row["data"] for row in rows(context, left.outputs)] == ["2"]
+    kind = polling_type("io.kestra.plugin.amqp.RealtimeTrigger")
+    assert kind is not None
+    each = kind.model_validate({**on, "queue": queue}, context=RUN)
+    assert len(each.poll(context, {}).messages) == 1  # nobody said that it is safe
+    context.run(Publish, {**on, "exchange": queue, "from": {"data": "3"}})
+    left = each.poll(context, {})
+    assert (left.outputs, [message["data"] for message in left.messages]) == (None, ["2", "3"])
     left.finish()
+    assert not each.poll(context, {}).messages
 
 
 @pytest.mark.whole

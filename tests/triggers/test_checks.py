@@ -183,3 +183,23 @@ def test_required_inputs_and_keys_with_their_places(tmp_path):
     told = [(one.code, lines[one.line - 1].strip()) for one in check(tmp_path)]
     assert told == [("KD050", "inputs:"), ("KD051", "key: k")]
     assert "`a`" in check(file)[0].message
+
+
+def test_what_differs_of_a_plugins_trigger_is_told(tmp_path):
+    trigger = {
+        "id": "on",
+        "type": "io.kestra.plugin.kafka.RealtimeTrigger",
+        "topic": "t",
+        "groupId": "g",
+        "properties": {},
+        "serdeProperties": {"schema.registry.url": "x"},
+    }
+    task = {"id": "a", "type": "io.kestra.plugin.core.log.Log", "message": "{{ trigger.value }}"}
+    flow = {"id": "f", "namespace": "n", "tasks": [task], "triggers": [trigger]}
+    (tmp_path / "f.yaml").write_text(yaml.safe_dump(flow))
+    told = {one.code: one.message for one in check(tmp_path) if one.code != "KD035"}
+    assert told == {"KD034": "`serdeProperties` has no effect: they are for schema registries, "
+                    "which Avro alone needs"}  # fmt: skip
+    differs = [one.message for one in check(tmp_path) if one.code == "KD035"]
+    assert len(differs) == 2
+    assert any("50 at most at once" in one for one in differs)

@@ -15,6 +15,8 @@ import pytest
 from botocore.config import Config
 from daemon import House
 
+from tests.tasks.servers import redis_server
+
 pytestmark = pytest.mark.dagster
 
 NOON = "2024-05-01T12:00:00"
@@ -170,6 +172,30 @@ def test_secrets_of_a_request_are_not_told(house, site, monkeypatch):
     (run,) = here.started("polled")
     assert values(here) == ["200"]
     assert "hunter2" not in str(here.variables(run)) + str(run.tags)
+
+
+@pytest.mark.whole
+def test_a_realtime_trigger_starts_an_execution_for_each_message(house, tmp_path, monkeypatch):
+    import redis
+
+    monkeypatch.setattr("kestra_dagster.tasks.realtime.AT_ONCE", 3)
+    with redis_server(tmp_path, "pass") as url, redis.Redis.from_url(url) as client:
+        flow = polling(
+            "io.kestra.plugin.redis.list.RealtimeTrigger",
+            "x",
+            url=url,
+            key="k",
+            when="{{ trigger.value != 'b' }}",
+            labels={"found": "{{ trigger.value }}"},
+        )
+        here = house(NOON, flow)
+        client.rpush("k", "a", "b", "c", "d")
+        with here.daemon() as daemon:
+            daemon.at("12:00:00")
+            assert (len(here.started("polled")), client.llen("k")) == (2, 1)
+            daemon.at("12:00:05")
+        assert [run.tags["label/found"] for run in here.started("polled")] == ["a", "c", "d"]
+        assert client.llen("k") == 0
 
 
 # S3
