@@ -31,6 +31,7 @@ _ROWS: Mapping[str, str] = {
         "core.execution.Count core.execution.PurgeExecutions core.execution.Resume "
         "core.trigger.Toggle"
     ),
+    "graphql": "graphql.Request",
     "http": "core.http.Download core.http.Request",
     "kv": "core.kv.Delete core.kv.Get core.kv.GetKeys core.kv.PurgeKV core.kv.Set",
     "log": "core.log.Fetch core.log.Log core.log.PurgeLogs",
@@ -74,6 +75,11 @@ _ROWS: Mapping[str, str] = {
         "ansible.cli.AnsibleCLI aws.cli.AwsCLI azure.cli.AzCLI gcp.cli.GCloudCLI "
         "spark.JarSubmit spark.PythonSubmit spark.RSubmit"
     ),
+    "databricks": (
+        "databricks.cluster.CreateCluster databricks.cluster.DeleteCluster "
+        "databricks.dbfs.Download databricks.dbfs.Upload databricks.sql.Query"
+    ),
+    "databricks_jobs": "databricks.job.CreateJob databricks.job.SubmitRun",
     "dbt": "dbt.cli.DbtCLI",
     "dbt:dbt_type": (
         "dbt.cli.Build dbt.cli.Compile dbt.cli.Deps dbt.cli.Freshness dbt.cli.List dbt.cli.Run "

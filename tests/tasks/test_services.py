@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -472,3 +473,68 @@ def test_a_refusal_names_the_service_and_hides_the_token(run, server):
     with pytest.raises(TaskFailed, match="401") as told:
         run("hightouch.Sync", token="very-secret", syncId=1)
     assert "very-secret" not in str(told.value)
+
+
+def test_graphql(run, server):
+    server.answer({"data": {"me": 1}, "errors": [{"message": "half"}]})
+    given = {"uri": f"{server.url}/graphql", "query": "query Q { me }", "operationName": "Q",
+             "variables": {"n": 1}, "headers": {"Authorization": "Bearer t"}}  # fmt: skip
+    outputs = run("graphql.Request", **given)
+    assert (outputs["body"], outputs["error"]) == ({"me": 1}, [{"message": "half"}])
+    assert (outputs["code"], outputs["uri"]) == (200, f"{server.url}/graphql")
+    asked = {"query": "query Q { me }", "variables": {"n": 1}, "operationName": "Q"}
+    assert (server.last.line, server.last.json) == ("POST /graphql", asked)
+    assert server.last.headers["Authorization"] == "Bearer t"
+    assert server.last.headers["Content-Type"] == "application/json"
+    with pytest.raises(TaskFailed, match=r"the query failed: .*half"):
+        run("graphql.Request", failOnGraphQLErrors=True, **given)
+
+
+def test_databricks(run, server, context, monkeypatch):
+    monkeypatch.setattr(f"{TASKS}.databricks._LOOK", timedelta())
+    monkeypatch.setattr(f"{TASKS}.databricks_jobs._LOOK", timedelta())
+    on = {"host": server.url, "authentication": {"token": "t"}}
+    server.answer({"cluster_id": "c"}, {"state": "PENDING"}, {"state": "RUNNING"})
+    given = {"clusterName": "n", "sparkVersion": "13", "minWorkers": 1, "maxWorkers": 2}
+    made = run("databricks.cluster.CreateCluster", **on, **given)
+    assert (made["clusterId"], made["clusterState"]) == ("c", "RUNNING")
+    assert server.seen[0].line == "POST /api/2.1/clusters/create"
+    assert server.seen[0].json == {"cluster_name": "n", "spark_version": "13",
+                                   "autoscale": {"min_workers": 1, "max_workers": 2}}  # fmt: skip
+    assert server.last.headers["Authorization"] == "Bearer t"
+    server.answer({}, {"state": "ERROR", "state_message": "no quota"})
+    with pytest.raises(TaskFailed, match="the cluster c ended: no quota"):
+        run("databricks.cluster.DeleteCluster", **on, clusterId="c")
+    python = {"pythonFile": "/a.py", "sparkPythonTaskSource": "WORKSPACE", "parameters": ["x"]}
+    task = {"existingClusterId": "c", "taskKey": "k", "sparkPythonTask": python,
+            "sqlTask": {"queryId": "q"}, "dependsOn": ["j"]}  # fmt: skip
+    ended = {"state": {"life_cycle_state": "TERMINATED", "result_state": "SUCCESS"}}
+    waiting = {"state": {"life_cycle_state": "RUNNING"}}
+    server.answer({"job_id": 1}, {"run_id": 2}, waiting, ended)
+    waited = {**on, "jobName": "n", "jobTasks": [task], "waitForCompletion": "PT5M"}
+    outputs = run("databricks.job.CreateJob", **waited)
+    assert outputs["runURI"] == f"{server.url}/#job/1/run/2"
+    sent = {"existing_cluster_id": "c", "task_key": "k", "depends_on": [{"task_key": "j"}],
+            "spark_python_task": {"python_file": "/a.py", "source": "WORKSPACE",
+                                  "parameters": ["x"]},
+            "sql_task": {"query": {"query_id": "q"}}}  # fmt: skip
+    assert server.seen[0].json == {"name": "n", "tasks": [sent]}
+    failed = {"state": {"life_cycle_state": "TERMINATED", "result_state": "FAILED"}}
+    server.answer({"run_id": 2}, {"job_id": 3, **failed})
+    with pytest.raises(TaskFailed, match="the run 2 of Databricks ended: FAILED") as caught:
+        run("databricks.job.SubmitRun", **on, runTasks=[task], waitForCompletion="PT1M")
+    assert caught.value.outputs == {"runId": 2, "runURI": f"{server.url}/#job/3/run/2"}
+    uri = context.storage.put(b"data", "f")
+    server.answer({"access_token": "a"}, {"handle": 7}, {})
+    principal = {**on, "authentication": {"clientId": "i", "clientSecret": "s"}}
+    run("databricks.dbfs.Upload", **principal, **{"from": uri, "to": "/f"})
+    assert server.seen[0].line == "POST /oidc/v1/token"
+    assert server.seen[1].json == {"path": "/f", "overwrite": False}
+    assert server.seen[2].json == {"handle": 7, "data": "ZGF0YQ=="}
+    assert server.last.line == "POST /api/2.0/dbfs/close"
+    server.answer({"bytes_read": 4, "data": "ZGF0YQ=="}, {"bytes_read": 0})
+    found = run("databricks.dbfs.Download", **on, **{"from": "/x/f.txt"})
+    assert context.storage.text(found["uri"]) == "data"
+    assert server.last.query == {"path": "/x/f.txt", "offset": "4", "length": "1048576"}
+    with pytest.raises(TaskMisconfigured, match="no credentials for Databricks"):
+        run("databricks.cluster.DeleteCluster", host=server.url, clusterId="c")
