@@ -6,7 +6,7 @@ WORKERS ?= 2
 PORT ?= 8080
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test jars deploy-check conformance docs fuzz bench lint fmt clean
+.PHONY: help setup demo dev test jars azurite deploy-check conformance docs fuzz bench lint fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(VENV)/.ready ## run all tests (ARGS=... is given to pytest)
 
 jars: ## fetch with Maven the servers for the tests of MongoDB, Kafka and OpenSearch, which are skipped without
 	@sh scripts/jars.sh
+
+azurite: ## fetch with npm the emulator for the tests of Azure Blob Storage, which are skipped without
+	@npm install --silent --no-audit --no-fund --prefix $${XDG_CACHE_HOME:-$$HOME/.cache}/kestra-dagster/azurite azurite@3
 
 deploy-check: $(VENV)/.ready ## start the services of docker-compose.yml as processes, use them and break them
 	@sh scripts/services.sh

@@ -235,6 +235,13 @@ _ROWS: Mapping[str, str] = {
     "aws_s3_download": "aws.s3.Download aws.s3.Downloads aws.s3.List",
     "aws_s3_objects": "aws.s3.Copy aws.s3.CreateBucket aws.s3.Delete aws.s3.DeleteList",
     "aws_s3_upload": "aws.s3.Upload",
+    "azure_blob": (
+        "azure.storage.blob.Delete azure.storage.blob.Download azure.storage.blob.List "
+        "azure.storage.blob.SharedAccess azure.storage.blob.Upload"
+    ),
+    "azure_blob_moves": (
+        "azure.storage.blob.Copy azure.storage.blob.DeleteList azure.storage.blob.Downloads"
+    ),
     "compress": (
         "compress.ArchiveCompress compress.ArchiveDecompress compress.FileCompress "
         "compress.FileDecompress"

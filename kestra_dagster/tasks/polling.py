@@ -23,6 +23,7 @@ POLLING: Mapping[str, str] = {
     "io.kestra.plugin.aws.msk.Trigger": "aws_msk:MskPoll",
     "io.kestra.plugin.aws.s3.Trigger": "aws_s3_trigger:S3Poll",
     "io.kestra.plugin.aws.sqs.Trigger": "aws_messages:SqsPoll",
+    "io.kestra.plugin.azure.storage.blob.Trigger": "azure_blob_moves:BlobPoll",
     "io.kestra.plugin.amqp.Trigger": "amqp:AmqpPoll",
     "io.kestra.plugin.kafka.Trigger": "kafka:KafkaPoll",
     "io.kestra.plugin.mqtt.Trigger": "mqtt:MqttPoll",

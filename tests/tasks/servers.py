@@ -35,6 +35,24 @@ def not_fetched(name: str) -> NoReturn:
 
 
 @contextlib.contextmanager
+def azurite(folder: Path) -> Iterator[str]:
+    """Run the emulator of Azure Blob Storage, which `make azurite` fetched; give its address."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    program = cache / "kestra-dagster" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
+    if not program.exists():
+        pytest.skip("Azurite is not there; `make azurite` fetches it with npm")
+    port = free_port()
+    options = ["--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+    server = subprocess.Popen([program, "--blobPort", str(port), *options], cwd=folder)
+    try:
+        until_open(port, server, 60)
+        yield f"http://127.0.0.1:{port}/devstoreaccount1"
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextlib.contextmanager
 def mongo_server() -> Iterator[str]:
     """Run mongo-java-server, which speaks MongoDB's protocol from memory; give its URI."""
     from py4j.java_gateway import JavaGateway
