@@ -17,6 +17,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="our own cases on Dagster as well")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no worker is left alone with it in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("whole") is None)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give this run a temporary root of its own, and its workers the same.
 

@@ -23,7 +23,7 @@ _JARS = ("de/bwaldvogel", "io/netty", "org/slf4j")
 
 def unavailable(reason: str) -> NoReturn:
     """Leave tests out for want of a server, which nothing may be in CI."""
-    reason = f"{reason}; scripts/stores.sh installs it as root on Debian"
+    reason = f"{reason}; scripts/packages.sh installs it as root on Debian"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

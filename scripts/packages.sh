@@ -1,21 +1,14 @@
 #!/bin/sh
-# Install the servers that tests of task types speak to: as root on Debian, where it is a matter of one
-# command. Elsewhere those tests look for them themselves and say what they miss.
+# Install what tests need beside Python: a browser, a Java, the servers that task types speak to. As root on
+# Debian, where it is a matter of one command; elsewhere the tests look for them and say what they miss.
 set -eu
-# An emulator of BigQuery, away from the packages of this project.
-place=${XDG_CACHE_HOME:-$HOME/.cache}/kestra-dagster/bigquery-emulator
-uv=$(cd "$(dirname "$0")/.." && pwd)/.venv/bin/uv
-if [ ! -x "$place/bin/bqemulator" ] && [ -x "$uv" ]; then
-    echo "Fetching an emulator of BigQuery for the tests ..."
-    if ! { "$uv" venv --quiet --clear "$place" && "$uv" pip install --quiet --python "$place/bin/python" bqemulator==1.4.0 numpy; } >&2; then
-        rm -rf "$place"
-        echo "It could not be fetched; tests that need it will say so." >&2
-    fi
-fi
 missing=
 lacks() { # program, package: also where only root finds it
     PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
+lacks chromium chromium
+lacks chromedriver chromium-driver
+[ -n "${JAVA_HOME:-}" ] || lacks java default-jre-headless
 lacks redis-server redis-server
 lacks rabbitmq-server rabbitmq-server
 lacks mosquitto mosquitto
