@@ -14,6 +14,7 @@ lacks rabbitmq-server rabbitmq-server
 lacks mosquitto mosquitto
 lacks nats-server nats-server
 lacks sshd openssh-server
+lacks smbd samba
 lacks mariadbd mariadb-server
 if [ -z "$missing" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     exit 0

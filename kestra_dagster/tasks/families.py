@@ -17,7 +17,7 @@ SCRIPTS = (
 )
 """The languages of tasks/scripts.py."""
 _SQL = ("Batch", "Queries", "Query")
-FILE_SERVERS = ("ftp", "ftps", "sftp")
+FILE_SERVERS = ("ftp", "ftps", "sftp", "smb")
 """The kinds of servers of tasks/fs_remote.py."""
 _SERVER_TASKS = ("Delete", "Download", "Downloads", "List", "Move", "Upload", "Uploads")
 

@@ -321,6 +321,7 @@ _SERVERS: Mapping[str, str] = {
     "ftp": "fs_ftp:Ftp",
     "ftps": "fs_ftp:Ftps",
     "sftp": "fs_sftp:Sftp",
+    "smb": "fs_smb:Smb",
 }
 """Kind of server -> module of this package, and class of its connection."""
 _TASKS: Mapping[str, type[RemoteSpec]] = {

@@ -7,6 +7,7 @@ import getpass
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -144,6 +145,50 @@ def redis_json() -> list[Path]:
     path = Path(found.origin).parent / "redis-stack-server" / "lib" / "rejson.so"
     path.chmod(0o755)  # Redis loads only what may be executed
     return [path]
+
+
+@contextlib.contextmanager
+def samba(folder: Path) -> Iterator[int]:
+    """Run Debian's Samba; give its port. Each folder is a share, `me` has `pass word`."""
+    program = shutil.which("smbd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        unavailable("no smbd")
+    own, port = folder / "own", free_port()
+    shares = [each for each in folder.iterdir() if each.is_dir()]
+    own.mkdir()
+    places = ("private dir", "lock directory", "state directory", "cache directory")
+    settings = {
+        "smb ports": port,
+        "interfaces": "127.0.0.1/8",
+        "bind interfaces only": "yes",
+        "disable netbios": "yes",
+        "load printers": "no",
+        "disable spoolss": "yes",
+        "passdb backend": f"smbpasswd:{own}/passwords",
+        "username map": own / "users",
+        "ncalrpc dir": own / "rpc",
+        "pid directory": own,
+        **dict.fromkeys(places, own),
+    }
+    lines = ["[global]", *(f"{name} = {value}" for name, value in settings.items())]
+    for share in shares:
+        lines += [f"[{share.name}]", f"path = {share}", "read only = no"]
+    (own / "smb.conf").write_text("\n".join(lines))
+    (own / "users").write_text(f"{getpass.getuser()} = me\n")
+    add = ["smbpasswd", "-c", str(own / "smb.conf"), "-L", "-a", "-s", getpass.getuser()]
+    subprocess.run(add, input="pass word\npass word\n", text=True, check=True, capture_output=True)
+    server = subprocess.Popen(
+        [program, "-F", "--no-process-group", "--debug-stdout", "-s", str(own / "smb.conf")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until_open(port, server, 30)
+        yield port
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 @dataclass(frozen=True)

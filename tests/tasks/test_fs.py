@@ -19,7 +19,7 @@ from kestra_dagster.tasks.fs_remote import fs_type
 from kestra_dagster.tasks.fs_server import clean
 from kestra_dagster.tasks.ssh_session import private_key
 from tests.tasks.conftest import wait_until
-from tests.tasks.servers import Sshd, free_port, ftp_server, ssh_server
+from tests.tasks.servers import Sshd, free_port, ftp_server, samba, ssh_server
 
 KINDS = ("sftp", "ftp", "ftp without listings")
 
@@ -227,6 +227,57 @@ def test_ftp_by_tls(mode: str, certificate: Path, tmp_path: Path, context) -> No
         taken = {**on, "from": "/", "action": "DELETE"}
         (file,) = context.run(fs_type("io.kestra.plugin.fs.ftps.Downloads"), taken)["files"]
     assert (context.storage.size(file["path"]), list(tmp_path.glob("*.bin"))) == (100_000, [])
+
+
+@pytest.mark.whole
+def test_smb(tmp_path: Path, context) -> None:
+    share, archive = tmp_path / "share", tmp_path / "archive"
+    share.mkdir()
+    archive.mkdir()
+
+    def run(task: str, **properties: Any) -> Any:
+        named = {name.rstrip("_"): value for name, value in properties.items()}
+        return context.run(fs_type(f"io.kestra.plugin.fs.smb.{task}"), {**on, **named})
+
+    with samba(tmp_path) as port:
+        login = {"username": "me", "password": "pass word"}
+        on: dict[str, Any] = {"host": "127.0.0.1", "port": str(port), **login}
+        uri = context.storage.put(b"hello", "a.txt")
+        assert (
+            run("Upload", from_=uri, to="/share/in/b.txt")["to"] == "smb://127.0.0.1/share/in/b.txt"
+        )
+        (share / "in" / "sub").mkdir()
+        (share / "in" / "sub" / "c.csv").write_text("1,2")
+        found = run("List", from_="/share/in", recursive=True)["files"]
+        assert [each["path"] for each in found] == ["/share/in/b.txt", "/share/in/sub/c.csv"]
+        assert (found[0]["size"], found[0]["fileType"]) == (5, "FILE")
+        run("Upload", from_=context.storage.put(b"new", "a.txt"), to="/share/in/b.txt")
+        got = run("Download", from_="share/in/b.txt")
+        assert context.storage.text(got["to"]) == "new"
+        away = {"action": "MOVE", "moveDirectory": "/archive/"}
+        trigger = fs_type("io.kestra.plugin.fs.smb.Trigger")
+        poll = trigger.model_validate({**on, "from": "/share/in", **away}, context=RUN)
+        seen = poll.poll(context, {})
+        assert [each["name"] for each in seen.outputs["files"]] == ["b.txt"]
+        seen.finish()
+        assert (archive / "b.txt").read_text() == "new"
+        assert run("Downloads", from_="/archive", action="DELETE")["outputFiles"].keys() == {
+            "b.txt"
+        }
+        run("Move", from_="/share/in/sub", to="/share/moved")
+        assert (share / "moved" / "c.csv").is_file()
+        assert run("Delete", uri="/share/moved/c.csv")["deleted"]
+        assert not run("Delete", uri="/share/moved/c.csv")["deleted"]
+        for refused, why in (
+            ({"from_": "/none/x"}, "has no share `none`"),
+            ({"from_": "/"}, "begins with the name of a share"),
+            ({"from_": "/share", "password": "wrong"}, "refused the user `me`"),
+            ({"from_": "/share", "port": 9}, "no SMB server answers at `127.0.0.1:9`"),
+        ):
+            with pytest.raises(TaskFailed, match=why):
+                run("List", **refused)
+        with pytest.raises(TaskFailed, match="there is no file `/share/none`"):
+            run("Download", from_="/share/none")
 
 
 @pytest.mark.whole
