@@ -252,6 +252,11 @@ _ROWS: Mapping[str, str] = {
         for family in ("elasticsearch", "opensearch")
         for name in ("Bulk", "Get", "Load", "Put", "Request", "Scroll", "Search")
     ),
+    "kubernetes_objects": (
+        "kubernetes.kubectl.Apply kubernetes.kubectl.Delete kubernetes.kubectl.Get "
+        "kubernetes.kubectl.Patch kubernetes.kubectl.Restart"
+    ),
+    "kubernetes_pods": "kubernetes.core.PodCreate",
     "kafka": "kafka.Consume kafka.Produce",
     "mqtt": "mqtt.Publish mqtt.Subscribe",
     "nats": "nats.core.Consume nats.core.Produce nats.core.Request",
