@@ -31,6 +31,10 @@ _ROWS: Mapping[str, str] = {
         "core.execution.Count core.execution.PurgeExecutions core.execution.Resume "
         "core.trigger.Toggle"
     ),
+    "graalvm": (
+        "graalvm.js.Eval=JsEval graalvm.js.FileTransform=JsTransform "
+        "graalvm.python.Eval=PythonEval graalvm.python.FileTransform=PythonTransform"
+    ),
     "graphql": "graphql.Request",
     "http": "core.http.Download core.http.Request",
     "kv": "core.kv.Delete core.kv.Get core.kv.GetKeys core.kv.PurgeKV core.kv.Set",
@@ -190,6 +194,10 @@ _ROWS: Mapping[str, str] = {
         "notion.page.Archive=ArchivePage notion.page.Create=CreatePage "
         "notion.page.Read=ReadPage notion.page.Update=UpdatePage"
     ),
+    "salesforce": (
+        "ee.salesforce.Create ee.salesforce.Delete ee.salesforce.Query "
+        "ee.salesforce.SoqlQuery=Query ee.salesforce.Update"
+    ),
     "slack_app": (
         "slack.app.chats.Delete slack.app.chats.Post slack.app.chats.PostEphemeral "
         "slack.app.chats.Update slack.app.conversations.Archive slack.app.conversations.Create "
@@ -282,6 +290,7 @@ _ROWS: Mapping[str, str] = {
         "gcp.gcs.Compose gcp.gcs.Copy gcp.gcs.Delete gcp.gcs.DeleteList gcp.gcs.Download "
         "gcp.gcs.Downloads gcp.gcs.Upload"
     ),
+    "gcp_pubsub": "gcp.pubsub.Consume gcp.pubsub.Publish",
     "fs_local": (
         "fs.local.Copy fs.local.Delete fs.local.Download fs.local.Downloads fs.local.List "
         "fs.local.Move fs.local.Upload fs.local.Uploads"

@@ -30,12 +30,13 @@ POLLING: Mapping[str, str] = {
     "io.kestra.plugin.nats.core.Trigger": "nats:NatsPoll",
     "io.kestra.plugin.gcp.bigquery.Trigger": "gcp_bigquery:BigQueryPoll",
     "io.kestra.plugin.gcp.gcs.Trigger": "gcp_gcs_objects:GcsPoll",
+    "io.kestra.plugin.gcp.pubsub.Trigger": "gcp_pubsub:PubSubPoll",
     "io.kestra.plugin.mongodb.Trigger": "mongodb:MongoPoll",
     "io.kestra.plugin.redis.list.Trigger": "redis:RedisListPoll",
     "io.kestra.plugin.fs.local.Trigger": "fs_local:Trigger",
     **{
         f"io.kestra.plugin.{name}.RealtimeTrigger": "realtime:realtime_type"
-        for name in ("amqp", "aws.sqs", "kafka", "mqtt", "nats.core", "redis.list")
+        for name in ("amqp", "aws.sqs", "gcp.pubsub", "kafka", "mqtt", "nats.core", "redis.list")
     },
     **{f"io.kestra.plugin.fs.{name}.Trigger": "fs_remote:fs_type" for name in FILE_SERVERS},
     **{f"io.kestra.plugin.jdbc.{name}.Trigger": "jdbc:jdbc_type" for name in JDBC},

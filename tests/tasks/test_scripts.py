@@ -19,6 +19,7 @@ from kestra_dagster.errors import Cancelled, TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.loader import load_flow
 from kestra_dagster.flow.unsupported import missing
 from kestra_dagster.tasks.registry import default_registry
+from kestra_dagster.tasks.rows import read_rows
 from kestra_dagster.tasks.scripts import LANGUAGES
 from kestra_dagster.tasks.scripts_python import with_words_of_json
 
@@ -426,3 +427,44 @@ def test_how_a_script_ends_starts_a_flow(context, kind, tmp_path):
     assert look({}, exitCondition="5[0-9]").outputs is None
     with pytest.raises(ValueError, match="exitCondition"):
         look({})
+
+
+@pytest.mark.parametrize(
+    ("language", "script", "rows"),
+    [
+        (
+            "python",
+            "if row['n'] == 2:\n    row = None\nelif row['n'] == 3:\n    rows = [row, row]\n"
+            "else:\n    row['m'] = row['n'] * 10\n    logger.info('saw {}', row['n'])",
+            [{"n": 1, "m": 10}, {"n": 3}, {"n": 3}],
+        ),
+        (
+            "js",
+            "if (row['n'] === 2) { row = null } else if (row.n == 3) { rows = [row, row] } "
+            "else { row.m = row.n * 10; logger.info('saw {}', row.n) }",
+            [{"n": 1, "m": 10}, {"n": 3}, {"n": 3}],
+        ),
+    ],
+)
+def test_rows_by_a_short_script(context, language, script, rows):
+    registry = default_registry()
+    spec = registry.spec(f"io.kestra.plugin.graalvm.{language}.FileTransform")
+    outputs = context.run(spec, {"from": [{"n": 1}, {"n": 2}, {"n": 3}], "script": script})
+    assert list(read_rows(outputs["uri"], context)) == rows
+    assert context.log.messages("INFO") == ["saw 1"]
+    with pytest.raises(TaskFailed, match=r"script fails: .*nothing"):
+        context.run(spec, {"from": [1], "script": "nothing()"})
+
+
+def test_values_of_a_short_script(context):
+    registry = default_registry()
+    python = registry.spec("io.kestra.plugin.graalvm.python.Eval")
+    script = "import hello\ndata = {'a': hello.word(task['id'])}\ndata['n'] = 1"
+    modules = {"hello.py": "def word(name):\n    return 'hello ' + name"}
+    asked = {"outputs": ["data"], "script": script, "modules": modules}
+    assert context.run(python, asked)["outputs"] == {"data": {"a": "hello task", "n": 1}}
+    asked = {"outputs": ["a"], "script": "x = 1\n{'a': x}"}
+    assert context.run(python, asked)["outputs"] == {"a": 1}
+    js = registry.spec("io.kestra.plugin.graalvm.js.Eval")
+    asked = {"outputs": ["a", "b"], "script": "(function() { return {a: 1, b: task.id} })"}
+    assert context.run(js, asked)["outputs"] == {"a": 1, "b": "task"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from base64 import b64decode
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from typing import Any
 import pytest
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.properties import RUN
+from kestra_dagster.tasks.polling import polling_type
 from kestra_dagster.tasks.registry import default_registry
+from kestra_dagster.tasks.rows import read_rows
 
 sys.path.insert(0, str(Path(__file__).parent))
 from http_recorder import recorder
@@ -538,3 +542,62 @@ def test_databricks(run, server, context, monkeypatch):
     assert server.last.query == {"path": "/x/f.txt", "offset": "4", "length": "1048576"}
     with pytest.raises(TaskMisconfigured, match="no credentials for Databricks"):
         run("databricks.cluster.DeleteCluster", host=server.url, clusterId="c")
+
+
+def test_pubsub(run, server, context, monkeypatch):
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.url.partition("://")[2])
+    on = {"projectId": "p", "topic": "t"}
+    server.answer({"messageIds": ["1", "2"]})
+    sent = [{"data": "a", "attributes": {"k": 1}, "orderingKey": "o"}, {"data": {"n": 1}}]
+    assert run("gcp.pubsub.Publish", **on, **{"from": sent}) == {"messagesCount": 2}
+    assert server.last.line == "POST /v1/projects/p/topics/t:publish"
+    first, second = server.last.json["messages"]
+    assert first == {"data": "YQ==", "attributes": {"k": "1"}, "orderingKey": "o"}
+    assert b64decode(second["data"]) == b'{"n": 1}'
+    told = {"data": "eyJuIjogMX0=", "messageId": "7", "attributes": {"k": "v"}}
+    pulled = {"receivedMessages": [{"ackId": "x", "message": told}]}
+    server.answers = [(409, '{"error": {"code": 409}}'), (200, json.dumps(pulled)), (200, "{}")]
+    given = {**on, "subscription": "s", "maxRecords": 1, "serdeType": "JSON"}
+    server.seen.clear()
+    taken = run("gcp.pubsub.Consume", **given)
+    (row,) = read_rows(taken["uri"], context)
+    assert row == {"data": {"n": 1}, "attributes": {"k": "v"}, "messageId": "7", "orderingKey": ""}
+    assert [one.line.rpartition("/")[2] for one in server.seen] == ["s", "s:pull", "s:acknowledge"]
+    assert server.seen[0].json == {"topic": "projects/p/topics/t"}
+    assert server.last.json == {"ackIds": ["x"]}
+    kind = polling_type("io.kestra.plugin.gcp.pubsub.RealtimeTrigger")
+    assert kind is not None
+    poll = kind.model_validate({**on, "subscription": "s"}, context=RUN)
+    server.answer({}, pulled, {}, {})
+    found = poll.poll(context, {})
+    assert [one["data"] for one in found.messages] == ['{"n": 1}']
+    found.finish()
+    assert server.last.json == {"ackIds": ["x"]}
+
+
+def test_salesforce(run, server, context):
+    who = {"username": "u&", "password": "p", "authEndpoint": server.url}
+    session = f"<r><sessionId>s</sessionId><serverUrl>{server.url}/services/x</serverUrl></r>"
+    record = {"attributes": {"type": "Account"}, "Id": "1", "Owner": {"attributes": {}, "N": "o"}}
+    more = {"records": [record], "done": False, "nextRecordsUrl": "/services/more"}
+    last = {"records": [record], "done": True}
+    server.seen.clear()
+    server.answers = [(200, session), (200, json.dumps(more)), (200, json.dumps(last))]
+    asked = {"connection": who, "query": "SELECT Id FROM Account", "fetchType": "FETCH"}
+    found = run("ee.salesforce.SoqlQuery", **asked)
+    assert found == {"rows": [{"Id": "1", "Owner": {"N": "o"}}] * 2, "size": 2}
+    assert server.seen[0].line.startswith("POST /services/Soap/u/")
+    assert "<n1:username>u&amp;</n1:username>" in server.seen[0].text
+    assert server.seen[1].query == {"q": "SELECT Id FROM Account"}
+    assert server.seen[1].headers["Authorization"] == "Bearer s"
+    assert server.last.line == "GET /services/more"
+    refused = {"success": False, "errors": [{"message": "no name"}]}
+    answers = [{"id": "1", "success": True, "errors": []}, refused]
+    server.answers = [(200, session), (200, json.dumps(answers))]
+    rows = [{"Name": "a"}, {"Name": ""}]
+    with pytest.raises(TaskFailed, match="refused 1 of 2 records: no name"):
+        run("ee.salesforce.Create", connection=who, objectName="Contact", records=rows)
+    assert server.last.json["records"][0] == {"attributes": {"type": "Contact"}, "Name": "a"}
+    server.answers = [(500, "<e><faultstring>LOGIN: wrong</faultstring></e>")]
+    with pytest.raises(TaskMisconfigured, match="refused the login: LOGIN: wrong"):
+        run("ee.salesforce.Delete", connection=who, objectName="Contact", ids=["1"])
