@@ -63,6 +63,11 @@ class RunnableSpec(TaskSpec):
     """A task that does something; subclasses say what in `run`."""
 
     kind = "runnable"
+    blocks: ClassVar[bool] = False
+    """Whether a library waits in `run` that cannot be told to stop.
+
+    A cancelled attempt then ends all the same, and leaves the library to itself.
+    """
 
     def run(self, context: TaskContext) -> Mapping[str, Any] | None:
         """Do the work with rendered properties and return the outputs.

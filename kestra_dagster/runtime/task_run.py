@@ -13,6 +13,7 @@ from kestra_dagster.errors import Cancelled, KestraDagsterError, TaskFailed, Tas
 from kestra_dagster.expressions import ExpressionError
 from kestra_dagster.flow.model import Retry, Task
 from kestra_dagster.flow.properties import parse_duration
+from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.cancellation import CancelToken
 from kestra_dagster.runtime.context import LogLine, Warned
 from kestra_dagster.runtime.events import Listener, TaskEnded, TaskRetrying, TaskStarted
@@ -207,29 +208,39 @@ def _perform(task: Task, context: RunningTask) -> tuple[str, Any]:
 def _run_within(
     timeout: timedelta | None, task: Task, context: RunningTask, token: CancelToken
 ) -> tuple[str, Any]:
-    """Run an attempt, on a thread of its own when it may take only so long."""
-    if timeout is None:
+    """Run an attempt, on a thread of its own when it may not end by itself in time."""
+    blocks = isinstance(task.spec, RunnableSpec) and task.spec.blocks
+    if timeout is None and not blocks:
         return _perform(task, context)
     result: list[tuple[str, Any]] = []
     failure: list[BaseException] = []
+    woken = threading.Event()
 
     def work() -> None:
         try:
             result.append(_perform(task, context))
         except BaseException as error:  # raised again on the thread that waits
             failure.append(error)
+        finally:
+            woken.set()
 
+    forget = token.on_cancel(woken.set) if blocks else lambda: None
     thread = threading.Thread(target=work, name=f"{task.id} (attempt)", daemon=True)
     thread.start()
-    thread.join(timeout.total_seconds())
-    if thread.is_alive():
+    in_time = woken.wait(timeout.total_seconds() if timeout else None)
+    forget()
+    if not in_time and timeout:
         reason = f"Timeout after {timeout.total_seconds():g} s"
         context.log.warn(f"{reason}: the task is told to stop")
         token.cancel(reason)
         thread.join(STOP_GRACE)
         raise TaskFailed(reason, hint="raise `timeout`, or find out what takes so long")
+    if not (result or failure):
+        thread.join(STOP_GRACE)
     if failure:
         raise failure[0]
+    if not result:
+        raise Cancelled(token.reason or "cancelled")
     return result[0]
 
 

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from pydantic import Field
 
@@ -32,6 +32,8 @@ _USUAL_PLACES = (
 class GcpSpec(RunnableSpec):
     """Whose project, and as whom; what is not given, Google's library finds in its usual places."""
 
+    # Google's libraries try for minutes to reach what does not answer.
+    blocks: ClassVar[bool] = True
     project_id: Dynamic[Text] | None = None
     service_account: Dynamic[Text | dict[str, Any]] | None = None
     impersonated_service_account: Dynamic[Text] | None = None

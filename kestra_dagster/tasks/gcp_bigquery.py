@@ -297,7 +297,7 @@ def _cancelled_with(job: Any, context: TaskContext) -> Iterator[None]:
     def stop() -> None:
         # The service may be what is not there: the task ends all the same.
         with suppress(Exception):
-            job.cancel(retry=None, timeout=10)
+            job.cancel(retry=None, timeout=5)
 
     forget = context.cancel.on_cancel(stop)
     try:

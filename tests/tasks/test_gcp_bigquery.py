@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import RUN
+from kestra_dagster.runtime import task_run
 from kestra_dagster.tasks.gcp_bigquery import BigQueryPoll, Query
 from kestra_dagster.tasks.gcp_bigquery_datasets import (
     CreateDataset,
@@ -24,6 +29,7 @@ from kestra_dagster.tasks.gcp_bigquery_tables import (
     UpdateTable,
 )
 from kestra_dagster.tasks.rows import read_rows
+from tests.runtime.flows import run
 from tests.tasks.google_servers import bigquery_server
 
 ON = {"projectId": "project"}
@@ -203,3 +209,46 @@ def test_a_key_that_is_none_is_not_shown(context) -> None:
     with pytest.raises(TaskMisconfigured, match="is not a usable key") as caught:
         context.run(Query, {**ON, "serviceAccount": wrong, "sql": "SELECT 1"})
     assert "hidden" not in str(caught.value)
+
+
+UNREACHABLE = """
+id: waits
+namespace: company.team
+tasks:
+  - id: both
+    type: io.kestra.plugin.core.flow.Parallel
+    tasks:
+      - id: query
+        type: io.kestra.plugin.gcp.bigquery.Query
+        projectId: project
+        sql: SELECT 1
+      - id: enough
+        type: io.kestra.plugin.core.flow.Sequential
+        tasks:
+          - id: wait
+            type: io.kestra.plugin.scripts.shell.Commands
+            taskRunner: {type: io.kestra.plugin.core.runner.Process}
+            commands: ["until [ -e ASKED ]; do sleep 0.05; done"]
+          - {id: end, type: io.kestra.plugin.core.execution.Exit, state: KILLED}
+"""
+
+
+def test_a_killed_query_ends_though_google_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_run, "STOP_GRACE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def refuse() -> None:
+            with suppress(OSError):
+                while True:
+                    silent.accept()[0].close()
+                    (tmp_path / "asked").touch()
+
+        threading.Thread(target=refuse, daemon=True).start()
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        result = run(UNREACHABLE.replace("ASKED", str(tmp_path / "asked")))
+    assert result.state == "KILLED"
+    assert {each.task_id: each.state for each in result.task_runs}["query"] == "KILLED"
+    assert time.monotonic() - began < 10
