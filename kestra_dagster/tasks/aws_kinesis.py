@@ -155,6 +155,10 @@ class KinesisPoll(Consume, Poll):
         "pollDuration": "the trigger takes what is there, and looks again after `interval`",
         "iteratorType": "it is for the first look, the others go on where the last one ended",
     }
+    ignored: ClassVar[Mapping[str, str]] = {
+        "consumerArn": "the stream is read, which needs no subscription",
+        "shardDiscoveryInterval": "each look asks for the shards",
+    }
 
     def poll(self, context: TaskContext, memory: Mapping[str, Any]) -> Found:
         known: Mapping[str, str] = memory.get("shards", {})

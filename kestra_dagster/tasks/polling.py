@@ -36,7 +36,10 @@ POLLING: Mapping[str, str] = {
     "io.kestra.plugin.fs.local.Trigger": "fs_local:Trigger",
     **{
         f"io.kestra.plugin.{name}.RealtimeTrigger": "realtime:realtime_type"
-        for name in ("amqp", "aws.sqs", "gcp.pubsub", "kafka", "mqtt", "nats.core", "redis.list")
+        for name in (
+            *("amqp", "aws.kinesis", "aws.sqs", "gcp.pubsub", "kafka", "mqtt", "nats.core"),
+            "redis.list",
+        )
     },
     **{f"io.kestra.plugin.fs.{name}.Trigger": "fs_remote:fs_type" for name in FILE_SERVERS},
     **{f"io.kestra.plugin.jdbc.{name}.Trigger": "jdbc:jdbc_type" for name in JDBC},

@@ -10,7 +10,13 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.tasks.servers import free_port, not_fetched, unavailable, until_open
+from tests.tasks.servers import (
+    certificate,
+    free_port,
+    not_fetched,
+    unavailable,
+    until_open,
+)
 
 
 def _program(*names: str) -> str:
@@ -38,12 +44,21 @@ def _running(command: list[str], port: int, env: Mapping[str, str] | None = None
 
 
 @contextlib.contextmanager
-def rabbitmq(folder: Path) -> Iterator[int]:
-    """Run Debian's RabbitMQ with the user `guest`; give its port."""
+def rabbitmq(folder: Path) -> Iterator[tuple[int, int]]:
+    """Run Debian's RabbitMQ with the user `guest`; give its port and the one for TLS.
+
+    The certificate is in the folder.
+    """
     # What Debian has in the path goes on as another user.
     program = _program("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
-    port, distribution, names = free_port(), free_port(), free_port()
+    port, secure, distribution, names = (free_port() for _ in range(4))
     (folder / "plugins").write_text("[].")
+    pem = certificate(folder)
+    (folder / "rabbitmq.conf").write_text(
+        f"listeners.ssl.default = {secure}\nssl_options.verify = verify_none\n"
+        f"ssl_options.certfile = {pem}\nssl_options.keyfile = {pem}\n"
+        f"ssl_options.cacertfile = {pem.with_name('ca.pem')}\n"
+    )
     env = {
         "HOME": str(folder),
         "ERL_EPMD_PORT": str(names),
@@ -57,11 +72,11 @@ def rabbitmq(folder: Path) -> Iterator[int]:
         "RABBITMQ_PID_FILE": str(folder / "pid"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
         "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
-        "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
     }
     try:
         with _running([program], port, env):
-            yield port
+            yield port, secure
     finally:
         # Erlang's server of names goes on by itself.
         kill = {**os.environ, "ERL_EPMD_RELAXED_COMMAND_CHECK": "true"}
@@ -69,13 +84,19 @@ def rabbitmq(folder: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def mosquitto(folder: Path) -> Iterator[int]:
-    """Run Debian's Mosquitto, which lets in `me` with the password `pass word`; give its port."""
+def mosquitto(folder: Path, secure: bool = False) -> Iterator[int]:
+    """Run Debian's Mosquitto, which lets in `me` with the password `pass word`; give its port.
+
+    With `secure` it takes TLS only; the certificate is in the folder.
+    """
     program, port = _program("mosquitto"), free_port()
     passwords = folder / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "me", "pass word"], check=True)
     passwords.chmod(0o644)
     settings = f"listener {port} 127.0.0.1\npassword_file {passwords}\nuser root\n"
+    if secure:
+        pem = certificate(folder)
+        settings += f"certfile {pem}\nkeyfile {pem}\n"
     (folder / "mosquitto.conf").write_text(settings)
     with _running([program, "-c", str(folder / "mosquitto.conf")], port):
         yield port

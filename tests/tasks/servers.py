@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -272,6 +273,28 @@ def free_port() -> int:
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
         return asked.getsockname()[1]
+
+
+def certificate(folder: Path) -> Path:
+    """Write a certificate of `localhost` with its key; in `ca.pem` beside it is no key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(timezone.utc)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+    pem = serialization.Encoding.PEM
+    private = (pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    told = made.sign(key, hashes.SHA256()).public_bytes(pem)
+    (folder / "ca.pem").write_bytes(told)
+    path = folder / "server.pem"
+    path.write_bytes(key.private_bytes(*private) + told)
+    return path
 
 
 def until_open(port: int, server: subprocess.Popen, seconds: float = 30) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from pydantic import ValidationError
@@ -23,10 +24,24 @@ from kestra_dagster.tasks.rows import read_rows
 from tests.tasks.brokers import rabbitmq
 
 
+class Broker(NamedTuple):
+    """Where RabbitMQ listens, and the certificate that it shows."""
+
+    port: int
+    secure: int
+    certificate: Path
+
+
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as port:
-        yield port
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    folder = tmp_path_factory.mktemp("rabbitmq")
+    with rabbitmq(folder) as ports:
+        yield Broker(*ports, folder / "ca.pem")
+
+
+@pytest.fixture
+def port(broker: Broker) -> int:
+    return broker.port
 
 
 @pytest.fixture
@@ -109,6 +124,15 @@ def test_messages_leave_the_queue_once_their_start_is_safe(context, on, queue) -
     assert (left.outputs, [message["data"] for message in left.messages]) == (None, ["2", "3"])
     left.finish()
     assert not each.poll(context, {}).messages
+
+
+@pytest.mark.whole
+def test_tls_takes_who_is_known_to_this_machine(context, broker, monkeypatch) -> None:
+    on = {"url": f"amqps://guest:guest@localhost:{broker.secure}"}
+    with pytest.raises(TaskFailed, match="certificate"):
+        context.run(CreateQueue, {**on, "name": "safe"})
+    monkeypatch.setenv("SSL_CERT_FILE", str(broker.certificate))
+    assert context.run(CreateQueue, {**on, "name": "safe"}) == {"queue": "safe"}
 
 
 @pytest.mark.whole

@@ -31,6 +31,7 @@ from kestra_dagster.tasks.aws_messages import (
     SqsPublish,
 )
 from kestra_dagster.tasks.aws_tokens import EksToken, GetAuthToken
+from kestra_dagster.tasks.polling import polling_type
 from kestra_dagster.tasks.rows import read_rows
 from tests.tasks.http_recorder import recorder
 
@@ -308,6 +309,12 @@ def test_the_kinesis_trigger_goes_on_where_it_ended(context, endpoint, connectio
     assert third.outputs is not None
     assert third.outputs["count"] == 1
     assert poll.poll(context, third.memory).outputs is None
+    realtime = polling_type("io.kestra.plugin.aws.kinesis.RealtimeTrigger")
+    assert realtime is not None
+    each = realtime.model_validate(on, context=RUN)
+    left = each.poll(context, second.memory)
+    assert [message["data"] for message in left.messages] == ["c"]
+    assert not each.poll(context, left.memory).messages
 
 
 def test_cloudwatch(context, endpoint, connection) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import RUN
 from kestra_dagster.runtime import task_run
+from kestra_dagster.tasks.gcp import OauthAccessToken
 from kestra_dagster.tasks.gcp_bigquery import BigQueryPoll, Query
 from kestra_dagster.tasks.gcp_bigquery_datasets import (
     CreateDataset,
@@ -31,6 +35,7 @@ from kestra_dagster.tasks.gcp_bigquery_tables import (
 from kestra_dagster.tasks.rows import read_rows
 from tests.runtime.flows import run
 from tests.tasks.google_servers import bigquery_server
+from tests.tasks.http_recorder import recorder
 
 ON = {"projectId": "project"}
 
@@ -209,6 +214,37 @@ def test_a_key_that_is_none_is_not_shown(context) -> None:
     with pytest.raises(TaskMisconfigured, match="is not a usable key") as caught:
         context.run(Query, {**ON, "serviceAccount": wrong, "sql": "SELECT 1"})
     assert "hidden" not in str(caught.value)
+
+
+def test_an_access_token_of_an_account(context) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    with recorder() as there:
+        key = {"type": "service_account", "client_email": "a@b", "private_key": private.decode()}
+        account = {"serviceAccount": {**key, "token_uri": f"{there.url}/token"}}
+        there.answer({"access_token": "granted", "expires_in": 3600})
+        token = context.run(OauthAccessToken, account)["accessToken"]
+        assert token["tokenValue"]["value"] == "granted"[::-1]  # as this context encrypts
+        assert token["expirationTime"] > datetime.now(timezone.utc).isoformat()
+        assert there.last.form["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
+        claims = there.last.form["assertion"].split(".")[1]
+        told = json.loads(b64decode(claims + "=" * (-len(claims) % 4)))
+        assert (told["iss"], told["scope"]) == (
+            "a@b",
+            "https://www.googleapis.com/auth/cloud-platform",
+        )
+        there.answers = [
+            (401, '{"error": "invalid_grant", "error_description": "no such account"}')
+        ]
+        with pytest.raises(TaskFailed, match="Google refused the credentials") as caught:
+            context.run(OauthAccessToken, account)
+        assert "PRIVATE KEY" not in str(caught.value)
 
 
 UNREACHABLE = """

@@ -75,6 +75,26 @@ def test_the_trigger_misses_nothing_between_looks(context, on, version, monkeypa
 
 
 @pytest.mark.whole
+def test_tls_takes_who_the_flow_or_this_machine_knows(context, tmp_path, monkeypatch) -> None:
+    with mosquitto(tmp_path, secure=True) as port:
+        known = (tmp_path / "ca.pem").read_text()
+        login = {"clientId": "x", "username": "me", "password": "pass word"}
+        send = {**login, "server": f"ssl://localhost:{port}", "topic": "a", "from": "1"}
+        with pytest.raises(TaskFailed, match="certificate verify failed"):
+            context.run(Publish, send)
+        (context.working_dir / "ca.pem").write_text(known)
+        for crt in (known, "ca.pem", str(tmp_path / "ca.pem")):
+            assert context.run(Publish, {**send, "crt": crt}) == {"messagesCount": 1}
+        other = {**send, "server": f"ssl://127.0.0.1:{port}"}
+        with pytest.raises(TaskFailed, match="IP address mismatch"):
+            context.run(Publish, {**other, "crt": known})
+        unchecked = {**other, "httpsHostnameVerificationEnabled": False}
+        assert context.run(Publish, unchecked) == {"messagesCount": 1}
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        assert context.run(Publish, send) == {"messagesCount": 1}
+
+
+@pytest.mark.whole
 def test_a_wrong_password_is_told(context, on) -> None:
     with pytest.raises(TaskFailed, match="refused the connection: Not authorized") as caught:
         context.run(Publish, {**on, "password": "hidden", "topic": "a", "from": "1"})

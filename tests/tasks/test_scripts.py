@@ -399,6 +399,36 @@ tasks:
     assert [one.code for one in wrong.diagnostics] == ["KD015"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("python.ScriptTrigger", {"script": "import sys\nprint(SAID)\nsys.exit(3)"}),
+        ("python.CommandsTrigger", {"commands": ["""python3 -c 'print("::{}::"); exit(3)'"""]}),
+        ("node.ScriptTrigger", {"script": "console.log(SAID)\nprocess.exit(3)"}),
+        ("node.CommandsTrigger", {"commands": ["node -e 'process.exit(3)'"]}),
+    ],
+)
+def test_programs_of_other_languages_start_flows(context, kind, given):
+    from kestra_dagster.flow.properties import RUN
+
+    if kind.startswith("node") and not shutil.which("node"):
+        pytest.skip("no `node` on this machine")
+    polled = default_registry().polling(f"io.kestra.plugin.scripts.{kind}")
+    assert polled is not None
+    said = """'::{"outputs":{"n":42}}::'"""
+    given = {
+        name: value.replace("SAID", said) if name == "script" else value
+        for name, value in given.items()
+    }
+    runner = {"taskRunner": {"type": "io.kestra.plugin.core.runner.Process"}}
+    look = {**given, **runner, "exitCondition": "exit 3"}
+    found = polled.model_validate(look, context=RUN).poll(context, {})
+    assert found.outputs["exitCode"] == 3
+    assert found.outputs["vars"] == ({"n": 42} if "Script" in kind else {})
+    other = polled.model_validate({**look, "exitCondition": "exit 4"}, context=RUN)
+    assert other.poll(context, {}).outputs is None
+
+
 @pytest.mark.parametrize("kind", ["shell.ScriptTrigger", "shell.CommandsTrigger"])
 def test_how_a_script_ends_starts_a_flow(context, kind, tmp_path):
     from kestra_dagster.flow.properties import RUN

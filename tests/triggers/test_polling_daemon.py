@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ import pytest
 from botocore.config import Config
 from daemon import House
 
+from tests.tasks.brokers import mosquitto
 from tests.tasks.servers import redis_server
 
 pytestmark = pytest.mark.dagster
@@ -175,6 +177,47 @@ def test_secrets_of_a_request_are_not_told(house, site, monkeypatch):
 
 
 @pytest.mark.whole
+def test_messages_of_a_broker_start_the_flow_once(house, tmp_path, monkeypatch):
+    from paho.mqtt.publish import multiple
+
+    monkeypatch.setattr("kestra_dagster.tasks.mqtt._QUIET_SECONDS", 0.2)
+    monkeypatch.setenv("SECRET_BROKER", base64.b64encode(b"pass word").decode())
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with mosquitto(folder) as port:
+        flow = polling(
+            "io.kestra.plugin.mqtt.Trigger",
+            "{{ trigger.messagesCount }}: {{ read(trigger.uri) | trim }}",
+            server=f"tcp://127.0.0.1:{port}",
+            clientId="watch",
+            username="me",
+            password="{{ secret('BROKER') }}",
+            topic="orders",
+            interval="PT10S",
+        )
+        login = {"username": "me", "password": "pass word"}
+
+        def send(*numbers: int) -> None:
+            multiple([("orders", str(each), 1) for each in numbers], "127.0.0.1", port, auth=login)
+
+        here = house(NOON, flow, runs=True)
+        with here.daemon() as daemon:
+            daemon.at("12:00:00")
+            assert values(here) == []
+            send(1, 2)
+            daemon.at("12:00:10")
+            (value,) = values(here)
+            assert value.startswith("2: ")
+            daemon.at("12:00:20")
+            assert len(values(here)) == 1
+            send(3)
+        with here.daemon() as daemon:
+            daemon.at("12:00:30")
+        assert [each[:3] for each in values(here)] == ["2: ", "1: "]
+        assert "pass word" not in str([run.tags for run in here.started("polled")])
+
+
+@pytest.mark.whole
 def test_a_realtime_trigger_starts_an_execution_for_each_message(house, tmp_path, monkeypatch):
     import redis
 
@@ -289,7 +332,7 @@ def test_objects_that_stay_are_remembered(house, s3, bucket):
     with here.daemon() as daemon:
         daemon.at("12:00:10", "12:00:20")
         put(bucket, "c/2", b"new")
-        daemon.at("12:00:30", "12:00:40")
+        daemon.at("12:00:30")
     assert values(here) == [
         "c/1=1(CREATE) c/2=2(CREATE) ",
         "c/3=3(CREATE) ",
