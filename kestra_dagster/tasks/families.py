@@ -198,6 +198,10 @@ _ROWS: Mapping[str, str] = {
         "ee.salesforce.Create ee.salesforce.Delete ee.salesforce.Query "
         "ee.salesforce.SoqlQuery=Query ee.salesforce.Update"
     ),
+    "minio:minio_type": (
+        "minio.Copy minio.CreateBucket minio.Delete minio.DeleteList minio.Download "
+        "minio.Downloads minio.List minio.Upload"
+    ),
     "slack_app": (
         "slack.app.chats.Delete slack.app.chats.Post slack.app.chats.PostEphemeral "
         "slack.app.chats.Update slack.app.conversations.Archive slack.app.conversations.Create "

@@ -31,6 +31,7 @@ POLLING: Mapping[str, str] = {
     "io.kestra.plugin.gcp.bigquery.Trigger": "gcp_bigquery:BigQueryPoll",
     "io.kestra.plugin.gcp.gcs.Trigger": "gcp_gcs_objects:GcsPoll",
     "io.kestra.plugin.gcp.pubsub.Trigger": "gcp_pubsub:PubSubPoll",
+    "io.kestra.plugin.minio.Trigger": "minio:minio_type",
     "io.kestra.plugin.mongodb.Trigger": "mongodb:MongoPoll",
     "io.kestra.plugin.redis.list.Trigger": "redis:RedisListPoll",
     "io.kestra.plugin.fs.local.Trigger": "fs_local:Trigger",

@@ -22,6 +22,7 @@ from kestra_dagster.local.s3 import LocalS3, local_s3
 from kestra_dagster.tasks.aws_s3_download import Download, Downloads, List
 from kestra_dagster.tasks.aws_s3_objects import Copy, CreateBucket, Delete, DeleteList
 from kestra_dagster.tasks.aws_s3_upload import Upload
+from kestra_dagster.tasks.registry import default_registry
 
 pytestmark = pytest.mark.whole
 
@@ -372,3 +373,16 @@ def test_create_bucket(context, s3, connection):
 def test_mistakes_are_found_at_load(spec, wrong):
     with pytest.raises(ValidationError):
         spec.model_validate(wrong, context=LOAD)
+
+
+def test_stores_that_are_like_s3(context, s3, connection):
+    on = {**connection, "endpoint": connection["endpointOverride"], "bucket": "lake"}
+    del on["endpointOverride"], on["region"]
+    registry = default_registry()
+    uri = context.storage.put(b"data", "f")
+    upload = registry.spec("io.kestra.plugin.minio.Upload")
+    assert context.run(upload, {**on, "from": uri, "key": "like/a"})["key"] == "like/a"
+    assert stored(s3, "like/a") == b"data"
+    found = context.run(registry.spec("io.kestra.plugin.minio.List"), {**on, "prefix": "like/"})
+    assert [each["key"] for each in found["objects"]] == ["like/a"]
+    assert registry.polling("io.kestra.plugin.minio.Trigger") is not None
