@@ -222,8 +222,8 @@ class FlowSource:
     text: str
 
     def is_in(self, namespace: str, children: bool) -> bool:
-        """Say whether it is in a namespace, or in one below it."""
-        below = children and self.namespace.startswith(f"{namespace}.")
+        """Say whether it is in a namespace, or in one below it; all are below the empty one."""
+        below = children and self.namespace.startswith(f"{namespace}." if namespace else "")
         return self.namespace == namespace or below
 
 

@@ -93,7 +93,8 @@ _ROWS: Mapping[str, str] = {
     "docker_objects": "docker.Compose docker.ImageLs docker.Prune docker.Rm docker.Stop",
     "git": "git.Clone git.Push",
     "git_files": "git.PushExecutionFiles git.PushNamespaceFiles git.SyncNamespaceFiles",
-    "git_flows": "git.NamespaceSync git.PushFlows git.SyncFlow git.SyncFlows",
+    "git_flows": "git.PushFlows git.SyncFlow git.SyncFlows",
+    "git_sync": "git.NamespaceSync git.Sync git.TenantSync",
     "scripts:script_type": " ".join(
         f"scripts.{name}.{kind}" for name in SCRIPTS for kind in ("Commands", "Script")
     ),

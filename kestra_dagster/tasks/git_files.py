@@ -178,17 +178,24 @@ def taken_files(
     *,
     delete: bool,
     dry_run: bool,
+    below: str = "",
 ) -> list[dict[str, Any]]:
-    """Make the files of a namespace as those of a folder are, and tell of each what was done."""
+    """Make the files of a namespace as those of a folder are, and tell of each what was done.
+
+    With `below`, those below a folder of the namespace.
+    """
     store = context.namespace_files
-    there = set(store.paths(namespace))
+    there = {path for path in store.paths(namespace) if not below or path.startswith(f"{below}/")}
     rows: list[dict[str, Any]] = []
+    kept: set[str] = set()
     for path in found:
-        state = "OVERWRITTEN" if path in there else "ADDED"
-        rows.append({"syncState": state, "gitPath": path, "kestraPath": f"/{path}"})
+        target = posixpath.join(below, path)
+        kept.add(target)
+        state = "OVERWRITTEN" if target in there else "ADDED"
+        rows.append({"syncState": state, "gitPath": path, "kestraPath": f"/{target}"})
         if not dry_run:
-            store.put(namespace, path, root / path)
-    for path in sorted(there - set(found)) if delete else ():
+            store.put(namespace, target, root / path)
+    for path in sorted(there - kept) if delete else ():
         rows.append({"syncState": "DELETED", "kestraPath": f"/{path}"})
         if not dry_run:
             store.delete(namespace, path)

@@ -259,6 +259,50 @@ def test_a_namespace_and_its_folder_become_the_same(run, context, remote):
     assert git(remote, "ls-tree", "-r", "--name-only", "sync", "k/") == "k/dev/flows/one.yaml"
 
 
+def test_all_namespaces_and_their_folders_become_the_same(run, context, remote):
+    flows, store = context.flow_files, context.namespace_files
+    for flow_id, namespace in (("one", "dev"), ("two", "dev.a"), ("three", "prod")):
+        flows.put(flow_text(flow_id, namespace))
+    store.put("prod", "q.sql", b"select 1")
+    sync = {"branch": "all", "gitDirectory": "k"}
+    assert run("TenantSync", **sync)["commitId"]
+    names = git(remote, "ls-tree", "-r", "--name-only", "all", "k/").splitlines()
+    assert names == [
+        "k/dev.a/flows/two.yaml",
+        "k/dev/flows/one.yaml",
+        "k/prod/files/q.sql",
+        "k/prod/flows/three.yaml",
+    ]
+    flows.delete("prod", "three")
+    flows.put(flow_text("four", "dev"))
+    run("TenantSync", **sync, sourceOfTruth="GIT")
+    found = [(flow.namespace, flow.flow_id) for flow in flows.sources("", children=True)]
+    assert found == [("dev", "one"), ("dev.a", "two"), ("prod", "three")]
+
+
+def test_the_older_sync_takes_flows_and_files(run, context, remote, tmp_path):
+    work = tmp_path / "sync"
+    git(tmp_path, "clone", "-q", str(remote), str(work))
+    (work / "p" / "_flows").mkdir(parents=True)
+    (work / "p" / "_flows" / "a.yml").write_text(flow_text("a", "elsewhere"))
+    (work / "p" / "_flows" / "b.yml").write_text(flow_text("b", "company.team.below"))
+    (work / "p" / "q.sql").write_text("select 1")
+    git(work, "add", ".")
+    git(work, "commit", "-qm", "flows")
+    git(work, "push", "-q", "origin", "HEAD:sync")
+    flows, store = context.flow_files, context.namespace_files
+    flows.put(flow_text("old", "company.team"))
+    store.put("company.team", "sql/old.sql", b"old")
+    store.put("company.team", "kept.txt", b"kept")
+    sync = {"branch": "sync", "gitDirectory": "p", "namespaceFilesDirectory": "/sql"}
+    run("Sync", **sync, dryRun=True)
+    assert [flow.flow_id for flow in flows.sources("", children=True)] == ["old"]
+    run("Sync", **sync)
+    found = [(flow.namespace, flow.flow_id) for flow in flows.sources("", children=True)]
+    assert found == [("company.team", "a"), ("company.team.below", "b")]
+    assert store.paths("company.team") == ["kept.txt", "sql/q.sql"]
+
+
 def test_files_of_the_execution_are_pushed(run, context, remote):
     uri = context.storage.put(b"made", "made.txt")
     context.variables["outputs"] = {"a": {"outputFiles": {"made.txt": uri, "no.csv": uri}}}
