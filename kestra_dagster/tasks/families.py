@@ -161,6 +161,7 @@ _ROWS: Mapping[str, str] = {
         "dbt.cloud.TriggerRun dbt.cloud.CheckStatus fivetran.connectors.Sync=FivetranSync "
         "hightouch.Sync=HightouchSync"
     ),
+    "airflow": "airflow.dags.TriggerDagRun",
     "airtable": (
         "airtable.records.Create=CreateRecords airtable.records.Delete=DeleteRecord "
         "airtable.records.Get=GetRecord airtable.records.List=ListRecords "
@@ -190,6 +191,7 @@ _ROWS: Mapping[str, str] = {
         "hubspot.contacts.Delete hubspot.contacts.Get hubspot.contacts.Search "
         "hubspot.deals.Delete hubspot.deals.Get hubspot.deals.Search"
     ),
+    "huggingface": "huggingface.Inference",
     "jsonata": "transform.jsonata.TransformItems transform.jsonata.TransformValue",
     "notion": (
         "notion.page.Archive=ArchivePage notion.page.Create=CreatePage "
@@ -199,6 +201,9 @@ _ROWS: Mapping[str, str] = {
         "ee.salesforce.Create ee.salesforce.Delete ee.salesforce.Query "
         "ee.salesforce.SoqlQuery=Query ee.salesforce.Update"
     ),
+    "openpgp": "crypto.openpgp.Decrypt crypto.openpgp.Encrypt",
+    "powerbi": "powerbi.RefreshGroupDataset",
+    "surrealdb": "surrealdb.Query",
     "minio:minio_type": (
         "minio.Copy minio.CreateBucket minio.Delete minio.DeleteList minio.Download "
         "minio.Downloads minio.List minio.Upload"
@@ -231,6 +236,9 @@ _ROWS: Mapping[str, str] = {
     "workspace_drive": (
         "googleworkspace.drive.Create googleworkspace.drive.Delete "
         "googleworkspace.drive.Download googleworkspace.drive.Upload"
+    ),
+    "workspace_mail": (
+        "googleworkspace.mail.Get googleworkspace.mail.List googleworkspace.mail.Send"
     ),
     "workspace_sheets": (
         "googleworkspace.sheets.CreateSpreadsheet googleworkspace.sheets.DeleteSpreadsheet "

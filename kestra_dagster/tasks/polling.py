@@ -34,6 +34,7 @@ POLLING: Mapping[str, str] = {
     "io.kestra.plugin.minio.Trigger": "minio:minio_type",
     "io.kestra.plugin.mongodb.Trigger": "mongodb:MongoPoll",
     "io.kestra.plugin.redis.list.Trigger": "redis:RedisListPoll",
+    "io.kestra.plugin.surrealdb.Trigger": "surrealdb:SurrealPoll",
     "io.kestra.plugin.fs.local.Trigger": "fs_local:Trigger",
     **{
         f"io.kestra.plugin.{name}.RealtimeTrigger": "realtime:realtime_type"

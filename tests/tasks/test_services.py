@@ -6,6 +6,7 @@ import json
 import sys
 from base64 import b64decode
 from datetime import timedelta
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def server(one_server, monkeypatch):
         "commerce.SHOPIFY": "/{domain}/{version}",
         "hubspot.BASE": "",
         "notion.BASE": "",
+        "powerbi.BASE": "",
+        "powerbi.LOGIN": "/login",
         "slack_app.BASE": "/api",
         "syncs.FIVETRAN": "",
         "syncs.HIGHTOUCH": "",
@@ -47,6 +50,8 @@ def server(one_server, monkeypatch):
         "tickets.SERVICENOW": "/{domain}",
         "workspace.CALENDAR": "/calendar",
         "workspace_drive.BASE": "",
+        "workspace_mail.BASE": "/me",
+        "workspace_mail.LOGIN": "/login",
         "workspace_sheets.BASE": "",
         "workspace_sheets.DRIVE": "/drive",
     }.items():
@@ -601,3 +606,84 @@ def test_salesforce(run, server, context):
     server.answers = [(500, "<e><faultstring>LOGIN: wrong</faultstring></e>")]
     with pytest.raises(TaskMisconfigured, match="refused the login: LOGIN: wrong"):
         run("ee.salesforce.Delete", connection=who, objectName="Contact", ids=["1"])
+
+
+def test_airflow(run, server):
+    begun = {"dag_run_id": "r", "state": "queued"}
+    server.answer(begun, begun, {"state": "success", "start_date": "a", "end_date": "b"})
+    given = {"baseUrl": server.url, "dagId": "d", "wait": True, "pollFrequency": "PT0.001S",
+             "options": {"basicAuthUser": "u", "basicAuthPassword": "p"}}  # fmt: skip
+    ended = run("airflow.dags.TriggerDagRun", **given)
+    assert ended == {
+        "dagId": "d",
+        "dagRunId": "r",
+        "state": "success",
+        "started": "a",
+        "ended": "b",
+    }
+    assert [one.line for one in server.seen] == [
+        "POST /api/v1/dags/d/dagRuns",
+        *["GET /api/v1/dags/d/dagRuns/r"] * 2,
+    ]
+    assert server.seen[0].json["conf"]["task"] == "task"
+    assert server.seen[0].headers["Authorization"] == "Basic dTpw"
+    server.answer(begun, {"state": "failed"})
+    with pytest.raises(TaskFailed, match="the run `r` of the DAG `d` failed"):
+        run("airflow.dags.TriggerDagRun", **{**given, "body": {"conf": {}}})
+    assert server.seen[0].json == {"conf": {}}
+
+
+def test_powerbi_surrealdb_and_huggingface(run, server):
+    given = {"tenantId": "t", "clientId": "i", "clientSecret": "s", "groupId": "g",
+             "datasetId": "d", "wait": True, "pollDuration": "PT0.001S"}  # fmt: skip
+    server.answer({"access_token": "a"})
+    with pytest.raises(TaskFailed, match="does not say which refresh"):
+        run("powerbi.RefreshGroupDataset", **given)
+    assert server.seen[0].line == "POST /login/t/oauth2/v2.0/token"
+    assert server.last.line == "POST /v1.0/myorg/groups/g/datasets/d/refreshes"
+    assert server.last.headers["Authorization"] == "Bearer a"
+    host, _, port = server.url.partition("://")[2].partition(":")
+    on = {"host": host, "port": int(port), "namespace": "n", "database": "d", "username": "u",
+          "password": "p", "query": "SELECT * FROM x WHERE a = $a"}  # fmt: skip
+    server.answer([{"status": "OK", "result": None}, {"status": "OK", "result": [{"a": 1}]}])
+    found = run("surrealdb.Query", fetchType="FETCH", parameters={"a": "1"}, **on)
+    assert found == {"rows": [{"a": 1}], "size": 1}
+    assert (server.last.line, server.last.query) == ("POST /sql", {"a": "1"})
+    assert (server.last.text, server.last.headers["Surreal-NS"]) == (on["query"], "n")
+    server.answer([{"status": "ERR", "result": "no such table"}])
+    with pytest.raises(TaskFailed, match="SurrealDB: no such table"):
+        run("surrealdb.Query", **on)
+    server.answer([{"label": "negative"}])
+    asked = {"apiKey": "k", "model": "a/b", "inputs": "x", "endpoint": f"{server.url}/models"}
+    found = run("huggingface.Inference", parameters={"top_k": 3}, **asked)
+    assert found == {"output": [{"label": "negative"}]}
+    assert server.last.line == "POST /models/a/b"
+    assert server.last.json == {"inputs": "x", "parameters": {"top_k": 3}}
+
+
+def test_gmail(run, server, context):
+    who = {"clientId": "i", "clientSecret": "s", "refreshToken": "r"}
+    server.answer({"access_token": "a"}, {"id": "1", "threadId": "t"})
+    uri = context.storage.put(b"data", "a.txt")
+    mail = {"to": ["x@y.z", "u@v.w"], "from": "me@y.z", "subject": "Hi", "textBody": "plain",
+            "htmlBody": "<b>", "attachments": [uri]}  # fmt: skip
+    assert run("googleworkspace.mail.Send", **who, **mail) == {"messageId": "1", "threadId": "t"}
+    assert server.seen[0].form["refresh_token"] == "r"
+    sent = message_from_bytes(b64decode(server.last.json["raw"], "-_"))
+    assert (sent["To"], sent["Subject"]) == ("x@y.z, u@v.w", "Hi")
+    texts = [each.get_content_type() for each in sent.walk() if not each.is_multipart()]
+    assert texts == ["text/plain", "text/html", "text/plain"]
+    server.answer({"messages": [{"id": "1", "threadId": "t"}], "resultSizeEstimate": 1})
+    asked = {"query": "is:unread", "labelIds": ["INBOX"], "accessToken": "own"}
+    found = run("googleworkspace.mail.List", **who, **asked)
+    assert found["messages"] == [{"id": "1", "threadId": "t"}]
+    assert (server.last.query["q"], server.last.headers["Authorization"]) == (
+        "is:unread",
+        "Bearer own",
+    )
+    body = {"mimeType": "text/plain", "body": {"data": "cGxhaW4"}}
+    headers = [{"name": "Subject", "value": "Hi"}]
+    payload = {"mimeType": "multipart/mixed", "headers": headers, "parts": [body]}
+    server.answer({"id": "1", "payload": payload})
+    read = run("googleworkspace.mail.Get", **who, messageId="1", accessToken="own")["message"]
+    assert (read["subject"], read["textPlain"], read["textHtml"]) == ("Hi", "plain", None)
