@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import yaml
+
 from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Dynamic, Text
-from kestra_dagster.runtime.context import open_to_flows
+from kestra_dagster.runtime.context import TaskContext, Warned, open_to_flows
 from kestra_dagster.tasks.cli import read_json
+from kestra_dagster.tasks.dbt_lines import AlertWebhook, DbtLines
+from kestra_dagster.tasks.script_lines import ScriptLines
 from kestra_dagster.tasks.script_place import ScriptPlace
 from kestra_dagster.tasks.script_spec import ScriptSpec
+
+_PROFILE = ".profile"
+"""Where `Setup` puts profiles."""
 
 
 class ManifestPlace(Part):
@@ -27,16 +35,23 @@ class DbtSpec(ScriptSpec):
     """What all tasks of dbt share."""
 
     default_image: ClassVar[str] = "ghcr.io/kestra-io/dbt"
-    ignored: ClassVar[Mapping[str, str]] = {
-        "alertWebhook": "the lines are in the log; use a notification task in `errors`",
-        "logFormat": "dbt's lines are logged as they are",
-    }
     profiles: Dynamic[Text] | None = None
     project_dir: Dynamic[Text] | None = None
     parse_run_results: Dynamic[bool] = True
     store_manifest: Dynamic[ManifestPlace] | None = None
     load_manifest: Dynamic[ManifestPlace] | None = None
     engine: Dynamic[Literal["CORE", "FUSION"]] = "CORE"
+    log_format: Dynamic[Literal["JSON", "TEXT", "DEBUG", "NONE"]] = "JSON"
+    alert_webhook: Dynamic[AlertWebhook] | None = None
+
+    def run(self, context: TaskContext) -> Mapping[str, Any]:
+        if self.alert_webhook and self.log_format != "JSON":
+            context.log.warn("`alertWebhook` needs `logFormat: JSON`: no alerts are sent")
+        outputs = super().run(context)
+        return Warned(outputs) if outputs["warningDetected"] else outputs
+
+    def reader(self, context: TaskContext) -> ScriptLines:
+        return DbtLines(context, self.alert_webhook)
 
     def prepare(self, place: ScriptPlace) -> None:
         """Put profiles and manifest where dbt looks for them."""
@@ -54,7 +69,13 @@ class DbtSpec(ScriptSpec):
             (target / "manifest.json").write_text(text, encoding="utf-8")
 
     def more_variables(self, place: ScriptPlace, env: Mapping[str, str]) -> Mapping[str, str]:
-        found = {"DBT_PROFILES_DIR": str(place.folder)} if self.profiles else {}
+        found: dict[str, str] = {}
+        if self.profiles:
+            found["DBT_PROFILES_DIR"] = str(place.folder)
+        elif (place.folder / _PROFILE / "profiles.yml").is_file():
+            found["DBT_PROFILES_DIR"] = str(place.folder / _PROFILE)
+        if self.log_format != "NONE":
+            found["DBT_LOG_FORMAT"] = self.log_format.lower()
         if self.project_dir:
             found["DBT_PROJECT_DIR"] = str(place.folder / self.project_dir)
         return {**found, "DBT_USE_COLORS": "false"}
@@ -81,7 +102,7 @@ class DbtSpec(ScriptSpec):
         if self.store_manifest and manifest is not None and not exit_code:
             namespace = open_to_flows(self.store_manifest.namespace)
             place.context.kv.set(namespace, self.store_manifest.key, manifest)
-        return {"warningDetected": "warn" in states}
+        return {"warningDetected": True} if "warn" in states else {}
 
     def _target(self, place: ScriptPlace) -> Path:
         return place.folder / (self.project_dir or ".") / "target"
@@ -114,7 +135,8 @@ class DbtCommand(DbtSpec):
 
     def lines(self, place: ScriptPlace) -> Sequence[str]:
         self.prepare(place)
-        words = [self.dbt_path or "dbt"]
+        own = "./bin/dbt" if (place.folder / "bin" / "dbt").is_file() else "dbt"
+        words = [self.dbt_path or own]
         words += ["--debug"] * self.debug + ["--fail-fast"] * (
             "fail_fast" in self.model_fields_set and self.fail_fast
         )
@@ -131,6 +153,34 @@ class DbtCommand(DbtSpec):
             if value:
                 words += [option, value]
         return [" ".join(shlex.quote(word) for word in words)]
+
+
+class Setup(ScriptSpec):
+    """Install dbt into the working folder, with its profiles, for the tasks that follow there."""
+
+    default_image: ClassVar[str] = "python"
+    deprecated: ClassVar[Mapping[str, str]] = {"exitOnFailed": "`failFast`"}
+    profiles: Dynamic[Text | dict[str, Any]]
+    python_path: Dynamic[Text] = "python"
+    requirements: Dynamic[list[Text]]
+
+    def lines(self, place: ScriptPlace) -> Sequence[str]:
+        folder = place.folder / _PROFILE
+        folder.mkdir(exist_ok=True)
+        given = self.profiles
+        text = given if isinstance(given, str) else yaml.safe_dump(given, sort_keys=False)
+        (folder / "profiles.yml").write_text(text, encoding="utf-8")
+        python = self.python_path
+        if python == "python" and not place.in_container and not shutil.which("python"):
+            python = "python3"
+        made = (
+            f"{shlex.quote(python)} -m venv --system-site-packages {shlex.quote(str(place.folder))}"
+        )
+        install = shlex.join(["./bin/pip", "install", "--quiet", *self.requirements])
+        return [made, *([install] if self.requirements else [])]
+
+    def more_variables(self, place: ScriptPlace, env: Mapping[str, str]) -> Mapping[str, str]:
+        return {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 _COMMANDS = {"Freshness": "source freshness", "Docs": "docs generate"}

@@ -84,7 +84,7 @@ _ROWS: Mapping[str, str] = {
         "databricks.dbfs.Download databricks.dbfs.Upload databricks.sql.Query"
     ),
     "databricks_jobs": "databricks.job.CreateJob databricks.job.SubmitRun",
-    "dbt": "dbt.cli.DbtCLI",
+    "dbt": "dbt.cli.DbtCLI dbt.cli.Setup",
     "dbt:dbt_type": (
         "dbt.cli.Build dbt.cli.Compile dbt.cli.Deps dbt.cli.Freshness dbt.cli.List dbt.cli.Run "
         "dbt.cli.Seed dbt.cli.Snapshot dbt.cli.Test"

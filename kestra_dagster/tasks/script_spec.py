@@ -92,7 +92,7 @@ class ScriptSpec(RunnableSpec):
             output_folder(context)
         runner = self.chosen_runner(context)
         place.in_container = isinstance(runner, DockerRunner)
-        lines = ScriptLines(context)
+        lines = self.reader(context)
         if isinstance(runner, DockerRunner):
             from kestra_dagster.tasks.container import run_in_container
 
@@ -112,6 +112,10 @@ class ScriptSpec(RunnableSpec):
         if code:
             raise failure(code, lines, outputs)
         return outputs
+
+    def reader(self, context: TaskContext) -> ScriptLines:
+        """Return what takes the lines that the commands write."""
+        return ScriptLines(context)
 
     def usual_image(self) -> str:
         """Return the image where the flow names none."""

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
+from kestra_dagster.errors import TaskFailed
+from kestra_dagster.runtime.context import Warned
 from kestra_dagster.tasks.registry import default_registry
+from tests.runtime.flows import run as run_flow
+from tests.tasks.http_recorder import recorder
 
 PROCESS = {"type": "io.kestra.plugin.core.runner.Process"}
 
@@ -80,9 +84,49 @@ def test_dbt_has_profiles_results_and_manifests(run, context, program):
     assert str(context.working_dir) in said[-1]
     assert any('"old"' in line for line in said)
     assert outputs["warningDetected"] is True
+    assert isinstance(outputs, Warned)
     assert sorted(outputs["outputFiles"]) == ["manifest.json", "run_results.json"]
     assert context.metric_value("results.success") == 2
     assert context.kv.get("company.team", "m").value == {"nodes": {}}
+
+
+def test_lines_of_dbt_are_logged_by_level_counted_and_sent_on(run, context, program):
+    def line(level: str, text: str, **data: Any) -> str:
+        info = {"level": level, "msg": text, "name": "LogTestResult", "ts": "2026-11-27T00:00:55Z"}
+        return f"echo '{json.dumps({'info': info, 'data': data})}'"
+
+    slow = line("warn", "1 of 1 WARN 1 old", node_info={"node_name": "old"})
+    stats = line("info", "Done.", stats={"pass": 2, "warn": 1})
+    program("dbt", "\n".join([slow, slow, stats, line("info", ""), 'echo "$DBT_LOG_FORMAT" >&2']))
+    with recorder() as there:
+        webhook = {"url": f"{there.url}/{{{{ task.id }}}}"}
+        outputs = run("dbt.cli.DbtCLI", commands=["dbt test"], alertWebhook=webhook)
+        (alert,) = there.seen
+        assert (alert.path, alert.json["text"]) == ("/task", "warn old: 1 of 1 WARN 1 old")
+        assert (alert.json["node"], alert.json["taskId"]) == ("old", "task")
+    assert isinstance(outputs, Warned)
+    assert context.log.messages("WARN") == ["1 of 1 WARN 1 old"] * 2
+    assert context.log.messages("INFO") == ["<test>", "Done."]
+    assert context.log.messages("ERROR") == ["json"]
+    assert context.metric_value("log.stats.pass") == 2
+    program("dbt", f"{line('error', 'no such table')}\nexit 1")
+    with pytest.raises(TaskFailed, match="exit code 1\n  no such table"):
+        run("dbt.cli.Run", alertWebhook={"url": "http://127.0.0.1:9/hidden"})
+    assert "hidden" not in str(context.log.messages("DEBUG"))
+
+
+def test_dbt_is_set_up_for_the_tasks_that_follow(run, context, program):
+    tools = """for name in pip dbt; do
+        printf '#!/bin/sh\\necho "%s $* $DBT_PROFILES_DIR"\\n' $name > bin/$name; chmod +x bin/$name
+    done"""
+    program("python", f"mkdir bin\n{tools}")
+    run("dbt.cli.Setup", profiles={"p": {"target": "{{ task.id }}"}}, requirements=["dbt-duckdb"])
+    folder = context.working_dir
+    assert (folder / ".profile" / "profiles.yml").read_text() == "p:\n  target: task\n"
+    made, installed = context.log.messages("INFO")[-2:]
+    assert (made, installed.strip()) == (f"<{folder}>", "pip install --quiet dbt-duckdb")
+    run("dbt.cli.Build")
+    assert context.log.messages("INFO")[-1] == f"dbt build {folder}/.profile"
 
 
 def test_commands_of_dbt(run, context, program):
