@@ -50,44 +50,6 @@ def cli_type(type_name: str) -> type[Cli]:
     return meta(tool, (Cli,), body)
 
 
-class AnsibleCLI(Cli):
-    """Run commands of Ansible in one shell."""
-
-    default_image: ClassVar[str] = "cytopia/ansible:latest-tools"
-    differences: ClassVar[Mapping[str, str]] = {
-        "outputsMode": "Ansible's own output is logged, no outputs are made of it"
-    }
-    ignored: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("autoInstallRequirements", "autoInstallRolesRequirements",
-         "autoInstallCollectionsRequirements", "autoInstallPythonRequirements"),
-        "install requirements in `beforeCommands`",
-    )  # fmt: skip
-    ansible_config: Dynamic[Text] | None = None
-    output_log_file: Dynamic[bool] = False
-    outputs_mode: Dynamic[Text] | None = None
-
-    def lines(self, place: ScriptPlace) -> Sequence[str]:
-        if self.ansible_config is not None:
-            (place.folder / "ansible.cfg").write_text(self.ansible_config, encoding="utf-8")
-        return super().lines(place)
-
-    def more_variables(self, place: ScriptPlace, env: Mapping[str, str]) -> Mapping[str, str]:
-        log = {"ANSIBLE_LOG_PATH": str(place.folder / "log")} if self.output_log_file else {}
-        # the folder may be writable by all, where Ansible would not read a configuration by itself
-        own = place.folder / "ansible.cfg"
-        return log | ({"ANSIBLE_CONFIG": str(own)} if self.ansible_config is not None else {})
-
-    def files_made(self, place: ScriptPlace) -> dict[str, str]:
-        found = super().files_made(place)
-        log = place.folder / "log"
-        if self.output_log_file and log.is_file():
-            found["log"] = place.context.storage.put(log, "log")
-        return found
-
-    def more_outputs(self, place: ScriptPlace, exit_code: int) -> Mapping[str, Any]:
-        return {"playbooks": []}
-
-
 class AwsCLI(Cli):
     """Run commands of AWS in one shell."""
 

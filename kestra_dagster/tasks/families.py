@@ -76,7 +76,7 @@ _ROWS: Mapping[str, str] = {
         "terraform.cli.TerraformCLI"
     ),
     "cli": (
-        "ansible.cli.AnsibleCLI aws.cli.AwsCLI azure.cli.AzCLI gcp.cli.GCloudCLI "
+        "aws.cli.AwsCLI azure.cli.AzCLI gcp.cli.GCloudCLI "
         "spark.JarSubmit spark.PythonSubmit spark.RSubmit"
     ),
     "databricks": (
@@ -84,6 +84,7 @@ _ROWS: Mapping[str, str] = {
         "databricks.dbfs.Download databricks.dbfs.Upload databricks.sql.Query"
     ),
     "databricks_jobs": "databricks.job.CreateJob databricks.job.SubmitRun",
+    "ansible": "ansible.cli.AnsibleCLI",
     "dbt": "dbt.cli.DbtCLI dbt.cli.Setup",
     "dbt:dbt_type": (
         "dbt.cli.Build dbt.cli.Compile dbt.cli.Deps dbt.cli.Freshness dbt.cli.List dbt.cli.Run "

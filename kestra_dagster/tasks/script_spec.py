@@ -108,7 +108,9 @@ class ScriptSpec(RunnableSpec):
         place.remove_own()
         outputs = lines.outputs(code)
         outputs["outputFiles"] = self.files_made(place)
-        outputs |= self.more_outputs(place, code)
+        more = dict(self.more_outputs(place, code))
+        outputs["vars"] = {**outputs["vars"], **more.pop("vars", {})}
+        outputs |= more
         if code:
             raise failure(code, lines, outputs)
         return outputs
@@ -134,7 +136,7 @@ class ScriptSpec(RunnableSpec):
         return {}
 
     def more_outputs(self, place: ScriptPlace, exit_code: int) -> Mapping[str, Any]:
-        """Return outputs that only this type has."""
+        """Return outputs that only this type has; `vars` are added to those of the lines."""
         return {}
 
     def files_made(self, place: ScriptPlace) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,10 @@ def test_lines_of_dbt_are_logged_by_level_counted_and_sent_on(run, context, prog
     assert context.log.messages("INFO") == ["<test>", "Done."]
     assert context.log.messages("ERROR") == ["json"]
     assert context.metric_value("log.stats.pass") == 2
+    flow = "id: f\nnamespace: n\ntasks:\n  - {id: t, type: io.kestra.plugin.dbt.cli.DbtCLI, "
+    flow += f"commands: [dbt test], taskRunner: {json.dumps(PROCESS)}}}"
+    assert run_flow(flow).state == "WARNING"
+    assert run_flow(flow[:-1] + ", allowWarning: true}").state == "SUCCESS"
     program("dbt", f"{line('error', 'no such table')}\nexit 1")
     with pytest.raises(TaskFailed, match="exit code 1\n  no such table"):
         run("dbt.cli.Run", alertWebhook={"url": "http://127.0.0.1:9/hidden"})
@@ -136,16 +141,81 @@ def test_commands_of_dbt(run, context, program):
     assert context.log.messages("INFO") == [f"<{word}>" for word in words]
 
 
-def test_ansible_has_its_configuration_and_log(run, context, program):
-    program("ansible-playbook", 'cat "$ANSIBLE_CONFIG"; echo played > "$ANSIBLE_LOG_PATH"')
-    outputs = run(
-        "ansible.cli.AnsibleCLI",
-        ansibleConfig="[defaults]\n",
+PLAYBOOK = """
+- name: a play
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: say
+      ansible.builtin.debug: {msg: "hello {{ inventory_hostname }}"}
+    - name: hide
+      ansible.builtin.set_fact: {password: hunter2}
+      no_log: true
+    - {name: skip, ansible.builtin.debug: {msg: x}, when: false}
+DECLARE
+"""
+DECLARE = """
+    - name: declare
+      kestra: {outputs: {rows: 3, who: "{{ inventory_hostname }}"}}
+"""
+
+
+@pytest.fixture
+def play(run, context, monkeypatch):
+    folder = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    def play(text: str, **properties: Any) -> Any:
+        (context.working_dir / "x.yml").write_text(text)
+        words = f"-i localhost, -c local -e ansible_python_interpreter={sys.executable}"
+        commands = [f"ansible-playbook {words} x.yml"]
+        return run("ansible.cli.AnsibleCLI", commands=commands, **properties)
+
+    return play
+
+
+def test_ansible_tells_what_each_host_said(play, context):
+    outputs = play(
+        PLAYBOOK.replace("DECLARE", ""),
+        ansibleConfig="[defaults]\nnocows = 1\ncallbacks_enabled = ansible.builtin.tree\n",
         outputLogFile=True,
-        commands=["ansible-playbook x.yml"],
+        outputFiles=["**"],
     )
-    assert context.log.messages("INFO") == ["<x.yml>", "[defaults]"]
-    assert context.storage.text(outputs["outputFiles"]["log"]) == "played\n"
+    (playbook,) = outputs["playbooks"]
+    (one,) = playbook["plays"]
+    assert (one["name"], [task["name"] for task in one["tasks"]]) == (
+        "a play",
+        ["say", "hide", "skip"],
+    )
+    say, hide, skip = one["tasks"]
+    assert say["hosts"][0]["host"] == "localhost"
+    assert say["hosts"][0]["result"]["msg"] == "hello localhost"
+    assert say["uid"] == "play:a play|task:say"
+    assert say["startedAt"] <= say["endedAt"] <= hide["startedAt"]
+    assert [task["hosts"][0]["status"] for task in (hide, skip)] == ["ok", "skipped"]
+    assert "hunter2" not in json.dumps(outputs)
+    assert outputs["vars"]["outputs"][0]["msg"] == "hello localhost"
+    assert "hello localhost" in context.storage.text(outputs["outputFiles"]["log"])
+    assert set(outputs["outputFiles"]) == {"log", "x.yml", "ansible.cfg"}
+    assert any("hello localhost" in line for line in context.log.messages("INFO"))
+
+
+def test_ansible_tells_what_a_playbook_declares_alone(play, context):
+    failing = "\n    - {name: fail, ansible.builtin.fail: {msg: broken}}"
+    with pytest.raises(TaskFailed, match="exit code 2") as failed:
+        play(PLAYBOOK.replace("DECLARE", DECLARE.rstrip() + failing), outputsMode="EXPLICIT")
+    assert failed.value.outputs is not None
+    outputs = failed.value.outputs
+    assert outputs["vars"]["outputs"] == {"rows": 3, "who": "localhost"}
+    last = outputs["playbooks"][0]["plays"][0]["tasks"][-1]
+    assert last["hosts"][0] == {
+        "host": "localhost",
+        "status": "failed",
+        "result": {"changed": False, "msg": "broken"},
+    }
+    said = context.log.messages("INFO")
+    assert "ok: [localhost]" in said
+    assert not any("hello" in line for line in said)
 
 
 def test_clouds_get_their_credentials_by_the_environment(run, context, program):
