@@ -48,6 +48,8 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "<": lambda left, right, _: operators.compare(left, right) == -1,
     "<=": lambda left, right, _: operators.compare(left, right) in (0, -1),
     "contains": operators.contains,
+    "startsWith": operators.starts_with,
+    "endsWith": operators.ends_with,
     "isIn": operators.is_in,
     "not in": lambda left, right, budget: not operators.is_in(left, right, budget),
     "..": lambda left, right, budget: operators.span(left, right, None, budget),

@@ -278,6 +278,20 @@ def contains(left: Any, right: Any, budget: Budget) -> bool:
     raise ExpressionError(f"`contains` works on lists, maps and strings, not on {type_word(left)}")
 
 
+def starts_with(left: Any, right: Any, budget: Budget) -> bool:
+    """`startsWith`, of texts; false on null."""
+    return _texts(left, right) and java_text(left, budget).startswith(java_text(right, budget))
+
+
+def ends_with(left: Any, right: Any, budget: Budget) -> bool:
+    """`endsWith`, of texts; false on null."""
+    return _texts(left, right) and java_text(left, budget).endswith(java_text(right, budget))
+
+
+def _texts(left: Any, right: Any) -> bool:
+    return left is not None and right is not None
+
+
 def is_in(left: Any, right: Any, budget: Budget) -> bool:
     """`isIn`: the right list, or a key or value of the right map, prints as the left side does."""
     if left is None or right is None:

@@ -30,6 +30,8 @@ _BINARY = {
     "is": 20,
     "is not": 20,
     "contains": 20,
+    "startsWith": 20,
+    "endsWith": 20,
     "==": 30,
     "equals": 30,
     "!=": 30,
@@ -146,7 +148,9 @@ class ExpressionParser:
         node = self.operand()
         while True:
             token = self.current
-            precedence = _BINARY.get(token.value, -1) if token.kind == "operator" else -1
+            # `startsWith` is a name as well: of a filter and of a method.
+            between = token.kind in ("operator", "name")
+            precedence = _BINARY.get(token.value, -1) if between else -1
             if precedence < minimum or precedence < 0:
                 break
             self.next()

@@ -97,6 +97,7 @@ _PART = re.compile(
 _KEY = re.compile(r"""\w+|'[^']*'|"[^"]*\"""", re.ASCII)
 _NOT_PLAIN = frozenset(
     {"not", "and", "or", "is", "in", "contains", "equals", "isIn", "default", "render"}
+    | {"startsWith", "endsWith"}
     | {"renderOnce", "true", "TRUE", "false", "FALSE", "null", "NULL", "none", "NONE"}
 )
 _LONGEST_PLAIN = 200

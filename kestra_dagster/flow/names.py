@@ -21,7 +21,11 @@ ATTRIBUTES: Mapping[str, frozenset[str]] = {
 }
 """What these variables hold."""
 _ANYWHERE = ("inputs", "vars", "flow", "labels", "envs", "kestra", "globals", "namespace")
-_OF_EXECUTION = ("outputs", "tasks", "execution", "trigger")
+_OF_START = ("execution", "trigger")
+_OF_EXECUTION = ("outputs", "tasks", *_OF_START)
+_BEFORE: Mapping[str, tuple[str, ...]] = {"input": _OF_START, "check": ()}
+"""What there is of the execution where no task has run yet."""
+_NO_EXECUTION = " here: there is no execution yet"
 _OF_TASKS = ("task", "taskrun", "parent", "parents")
 _UNJUDGED = frozenset(
     # Of some tasks only, of Kestra's Enterprise Edition, or of its first versions.
@@ -112,7 +116,7 @@ class Names:
         if root in _ANYWHERE:
             return True
         if root in _OF_EXECUTION:
-            return scope.kind != "input"
+            return scope.kind not in _BEFORE or root in _BEFORE[scope.kind]
         if scope.kind != "task" or scope.owner is None:
             return False
         if root in ("task", "taskrun"):
@@ -133,13 +137,13 @@ class Names:
         elif root in _OF_TASKS:
             why = " here: only tasks have it"
         elif root in _OF_EXECUTION:
-            why = " here: there is no execution yet"
+            why = " here: no task has run yet" if root not in _OF_START else _NO_EXECUTION
         elif not scope.strict:
             return None  # whoever renders it may bring variables of its own
         else:
             meant = self.has(root)
             roots = [
-                *(_OF_EXECUTION if scope.kind != "input" else ()),
+                *_BEFORE.get(scope.kind, _OF_EXECUTION),
                 *_ANYWHERE[:4],
                 *(_OF_TASKS if scope.kind == "task" else ()),
                 *_ANYWHERE[4:],

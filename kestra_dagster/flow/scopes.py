@@ -13,7 +13,7 @@ from kestra_dagster.flow.visible import FLOW, Order, Step, Way
 if TYPE_CHECKING:
     from kestra_dagster.flow.triggers import Trigger
 
-Kind = Literal["task", "flow", "input", "trigger"]
+Kind = Literal["task", "flow", "input", "check", "trigger"]
 """Who renders a template: a task, the execution, the resolving of inputs, or a trigger."""
 
 RENDERED_AFTER_CHILDREN = frozenset(
@@ -105,12 +105,11 @@ def _task_scope(task: Task, name: str, order: Order) -> Scope:
 
 
 _ENDED = Scope("flow", (), way=(Step(None, "outputs", 0),))
-_NOT_STARTED = Scope("input", ())
 _OF_FLOW: tuple[tuple[str, tuple[str, ...], Scope], ...] = (
     ("outputs", ("value",), _ENDED),
     ("sla", ("assert",), Scope("flow", (), strict=False)),
-    ("checks", ("condition", "when"), _NOT_STARTED),
-    ("inputs", ("expression", "dependsOn"), _NOT_STARTED),
+    ("checks", ("condition", "when"), Scope("check", ())),
+    ("inputs", ("expression", "dependsOn"), Scope("input", ())),
     # Before 1.0 a default was taken as it is written, so it may hold a template for later.
     ("inputs", ("defaults",), Scope("input", (), strict=False)),
     ("listeners", ("conditions",), Scope("trigger", (), strict=False, inputs=False)),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from kestra_dagster import expressions
@@ -14,6 +15,27 @@ from kestra_dagster.runtime.host import BareHost, OutsideExecution
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.variables import flow_variables
 
+
+class _NotYet(Mapping[str, Any]):
+    """A variable of an execution that has not started; reading it puts the inputs off."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getitem__(self, key: str) -> Any:
+        raise OutsideExecution(f"{self._name}.{key}")
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        raise OutsideExecution(self._name)
+
+    def __len__(self) -> int:
+        raise OutsideExecution(self._name)
+
+
+_LATER: Mapping[str, Any] = {name: _NotYet(name) for name in ("execution", "trigger")}
 SYSTEM_LABELS = "system."
 """How the keys of labels begin that say something of the execution itself."""
 
@@ -57,10 +79,15 @@ def flow_inputs(
     masker: Masker,
     store_file: StoreFile,
     host: BareHost | None = None,
+    start: Mapping[str, Any] = _LATER,
 ) -> ResolvedInputs:
-    """Resolve the inputs of a flow; raise InputsInvalid with every problem."""
+    """Resolve the inputs of a flow; raise InputsInvalid with every problem.
+
+    `start` are `execution` and `trigger` as they are when it starts.
+    """
+    what = f"start `{flow.id}`"
     return resolved(
-        f"start `{flow.id}`", flow, ("inputs",), flow.inputs, given, masker, store_file, host
+        what, flow, ("inputs",), flow.inputs, given, masker, store_file, host, start=start
     )
 
 
@@ -73,6 +100,7 @@ def resolved(
     masker: Masker,
     store_file: StoreFile,
     host: BareHost | None = None,
+    start: Mapping[str, Any] = MappingProxyType({}),
 ) -> ResolvedInputs:
     """Resolve the inputs that the flow lists at `path`, learn secrets; raise InputsInvalid.
 
@@ -93,7 +121,7 @@ def resolved(
         inputs,
         given,
         render_typed=render,
-        variables={**flow_variables(flow), "vars": flow.variables, "labels": flow.labels},
+        variables={**flow_variables(flow), "vars": flow.variables, "labels": flow.labels, **start},
         store_file=store_file,
     )
     if found.problems and (told_apart or host is not None):

@@ -21,7 +21,7 @@ from kestra_dagster.runtime.host import FlowHost
 from kestra_dagster.runtime.live import register
 from kestra_dagster.runtime.opening import Opening, note_run, read_opening, write_opening
 from kestra_dagster.runtime.platform import Platform
-from kestra_dagster.runtime.records_json import jsonable
+from kestra_dagster.runtime.records_json import iso_millis, jsonable
 from kestra_dagster.runtime.retries import Tried
 from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
@@ -67,7 +67,18 @@ def open_execution(
         if (run_id or execution_id) != execution_id:
             note_run(platform, execution_id, run_id or execution_id)
     elif opening is None:
-        resolved = _resolved(flow, platform, execution_id, given, masker, checked)
+        original_id = retry_of.original_id if retry_of else execution_id
+        started = datetime.now().astimezone()
+        start: dict[str, Any] = {
+            "execution": {
+                "id": execution_id,
+                "startDate": iso_millis(started),
+                "originalId": original_id,
+            }
+        }
+        if trigger is not None:
+            start["trigger"] = trigger
+        resolved = _resolved(flow, platform, execution_id, given, masker, checked, start)
         verdict = look_at_checks(flow, resolved.values, masker)
         values = jsonable(resolved.values)
         opening = _opening(flow, execution_id, values, resolved.secrets)
@@ -75,7 +86,8 @@ def open_execution(
             opening,
             labels=dict(labels or {}),
             trigger=trigger,
-            original_id=retry_of.original_id if retry_of else execution_id,
+            original_id=original_id,
+            started=started,
         )
         write_opening(journal, opening)
     else:
@@ -112,12 +124,13 @@ def _resolved(
     given: Mapping[str, Any],
     masker: Masker,
     checked: bool,
+    start: Mapping[str, Any],
 ) -> ResolvedInputs:
     if checked:
         prefix = execution_prefix(flow.namespace, flow.id, execution_id)
         files = ExecutionStorage(platform.store, prefix, namespace=flow.namespace)
         host = FlowHost(flow, platform, files, masker)
-        return flow_inputs(flow, given, masker, files.put_input, host)
+        return flow_inputs(flow, given, masker, files.put_input, host, start)
     secrets = {item.id for item in flow.inputs if item.type == "SECRET"} & given.keys()
     masker.add(*(str(given[secret]) for secret in secrets))
     return ResolvedInputs(nested(given), secrets=frozenset(secrets))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date, datetime
+from glob import escape
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError, model_validator
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Duration, Dynamic, Text, parse_duration
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext, open_to_flows
@@ -91,13 +93,24 @@ class Delete(_OneKey):
         return {"deleted": deleted}
 
 
+class PurgeBehavior(Part):
+    """What is deleted: keys, or their earlier versions, which are not kept here."""
+
+    type: Literal["key", "version"] = "key"
+    expired_only: bool = True
+    before: str | None = None
+    keep_amount: int | None = None
+
+
 class PurgeKV(RunnableSpec):
-    """Delete keys of several namespaces, of this one unless others are named."""
+    """Delete keys of all namespaces, or of those that are named and the ones in them."""
 
     namespaces: Dynamic[list[Text]] | None = None
     namespace_pattern: Dynamic[Text] | None = None
     key_pattern: Dynamic[Text] | None = None
-    expired_only: Dynamic[bool] = True
+    behavior: Dynamic[PurgeBehavior] = PurgeBehavior()
+    include_child_namespaces: Dynamic[bool] = True
+    expired_only: Dynamic[bool] | None = None
 
     @model_validator(mode="after")
     def _check_namespaces(self) -> PurgeKV:
@@ -106,9 +119,15 @@ class PurgeKV(RunnableSpec):
         return self
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
-        here = [context.variables["flow"]["namespace"]]
-        named = [self.namespace_pattern] if self.namespace_pattern else self.namespaces
-        return {"size": context.kv.purge(named or here, self.key_pattern, self.expired_only)}
+        if self.expired_only is None and self.behavior.type == "version":
+            return {"size": 0}  # there are no earlier versions
+        globs = [self.namespace_pattern or "*"]
+        if self.namespaces:
+            globs = list(map(escape, self.namespaces))
+            if self.include_child_namespaces:
+                globs += [f"{one}.*" for one in globs]
+        only = self.behavior.expired_only if self.expired_only is None else self.expired_only
+        return {"size": context.kv.purge(globs, self.key_pattern, only)}
 
 
 def _missing(key: str, namespace: str) -> TaskFailed:

@@ -111,7 +111,7 @@ variables:
         ("{{ «input.day }}", ["KD048"]),
         ("{{ «day }}", ["KD048"]),
         ("{{ «with-dash }}", ["KD048"]),
-        ("{{ foo ?? 'x' }}", []),
+        ("{{ foo ?? 'x' }}{{ flow.id startsWith 'a' or inputs.day endsWith 'z' }}", []),
         ("{{ flow.id }}{{ execution.startDate }}{{ task.type }}{{ taskrun.attemptsCount }}", []),
         ("{{ flow.«name }}", ["KD048"]),
         ("{{ execution.«startdate }}", ["KD048"]),

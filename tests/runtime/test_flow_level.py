@@ -11,9 +11,13 @@ import pytest
 from flows import run
 from kestra_dagster.errors import TaskFailed
 from kestra_dagster.flow.loader import load_flow
+from kestra_dagster.plan.compile import compile_flow
 from kestra_dagster.runtime.checks import NotStarted
 from kestra_dagster.runtime.events import StateChanged
+from kestra_dagster.runtime.given import InputsInvalid, check_inputs
 from kestra_dagster.runtime.inline import inline_platform, run_inline
+from kestra_dagster.runtime.open import open_execution
+from kestra_dagster.runtime.secrets import Masker
 from kestra_dagster.tasks.registry import default_registry
 
 LOG = "io.kestra.plugin.core.log.Log"
@@ -239,3 +243,29 @@ tasks:
     assert "no way" in str(view.error)
     with pytest.raises(TaskFailed, match="no execution `x`"):
         platform.executions.view("x")
+
+
+def test_a_default_may_read_of_the_execution_and_its_trigger():
+    text = f"""
+id: f
+namespace: company.team
+inputs:
+  - {{id: day, type: STRING, defaults: "{{{{ trigger.date ?? execution.startDate }}}}"}}
+  - {{id: who, type: STRING, defaults: "{{{{ flow.id }}}}/{{{{ execution.id }}}}"}}
+  - {{id: given, type: STRING}}
+tasks: [{{id: a, type: {RETURN}, format: "{{{{ execution.startDate }}}}"}}]
+"""
+    loaded = load_flow(text, default_registry())
+    assert not loaded.diagnostics
+    flow = loaded.require()
+    check_inputs(flow, {"given": "x"}, Masker())  # they are not there yet, and no problem
+    with pytest.raises(InputsInvalid, match="missing required input"):
+        check_inputs(flow, {"day": "x", "who": "y"}, Masker())
+    result = run(text, {"given": "x"})
+    start = result.task_outputs["a"]["value"]
+    assert result.inputs == {"day": start, "who": f"f/{result.execution_id}", "given": "x"}
+    platform = inline_platform(default_registry())
+    scheduled = open_execution(
+        compile_flow(flow), platform, "one", {"given": "x"}, trigger={"date": "2026-01-02"}
+    )
+    assert scheduled.inputs == {"day": "2026-01-02", "who": "f/one", "given": "x"}

@@ -89,6 +89,13 @@ def test_purge(context):
     assert context.run(kv.PurgeKV, {"keyPattern": "a.*", "expiredOnly": False}) == {"size": 2}
     properties = {"namespacePattern": "company.*", "expiredOnly": False}
     assert context.run(kv.PurgeKV, properties) == {"size": 1}
+    for place in ("a", "a.b", "ab", "c"):
+        context.run(kv.Set, {"key": "k", "value": 1, "namespace": place})
+    of_a = {"namespaces": ["a"], "behavior": {"type": "key", "expiredOnly": False}}
+    assert context.run(kv.PurgeKV, {**of_a, "behavior": {"type": "version"}}) == {"size": 0}
+    assert context.run(kv.PurgeKV, {**of_a, "includeChildNamespaces": False}) == {"size": 1}
+    assert context.run(kv.PurgeKV, of_a) == {"size": 1}
+    assert context.run(kv.PurgeKV, {"expiredOnly": False}) == {"size": 2}
 
 
 def test_mistakes():
