@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -68,9 +67,7 @@ class AnsibleCLI(Cli):
         return found
 
     def files_made(self, place: ScriptPlace) -> dict[str, str]:
-        # Aside before outputs are looked for; it is read there.
-        with suppress(FileNotFoundError):
-            shutil.move(place.folder / _RESULTS, place.aside / _RESULTS)
+        place.take_aside(_RESULTS)
         found = super().files_made(place)
         log = place.folder / "log"
         if self.output_log_file and log.is_file():

@@ -85,6 +85,7 @@ _ROWS: Mapping[str, str] = {
     ),
     "databricks_jobs": "databricks.job.CreateJob databricks.job.SubmitRun",
     "ansible": "ansible.cli.AnsibleCLI",
+    "soda": "soda.Scan soda.VerifyContract",
     "dbt": "dbt.cli.DbtCLI dbt.cli.Setup",
     "dbt:dbt_type": (
         "dbt.cli.Build dbt.cli.Compile dbt.cli.Deps dbt.cli.Freshness dbt.cli.List dbt.cli.Run "

@@ -122,6 +122,11 @@ class ScriptPlace:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         return str(target)
 
+    def take_aside(self, name: str) -> None:
+        """Move a file aside, where it is, so that it is among no outputs."""
+        if (self.folder / name).is_file():
+            shutil.move(self.folder / name, self.aside / name)
+
     def remove_own(self) -> None:
         """Take the files of `own_file` away, before outputs are looked for."""
         for path in self._own:

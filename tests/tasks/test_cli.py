@@ -134,6 +134,42 @@ def test_dbt_is_set_up_for_the_tasks_that_follow(run, context, program):
     assert context.log.messages("INFO")[-1] == f"dbt build {folder}/.profile"
 
 
+def test_what_soda_finds_decides_how_its_task_ends(run, context, program):
+    def found(**flags: bool) -> None:
+        checks = [{"name": "rows", "outcome": "fail"}, {"name": "names", "outcome": "pass"}]
+        metrics = [{"identity": "m", "metricName": "row_count", "value": 3}]
+        flags = {"hasWarnings": False, "hasFailures": False, "hasErrors": False, **flags}
+        result = json.dumps({**flags, "checks": checks, "metrics": metrics, "exitCode": 1})
+        program("python", f'cat "$2"; echo; sed -n 1p "$1"\necho \'{result}\' > "$3"')
+
+    asked = {"configuration": {"a": "{{ task.id }}"}, "checks": {"checks for t": ["row_count > 0"]}}
+    found()
+    outputs = run("soda.Scan", **asked, outputFiles=["**"])
+    assert (outputs["exitCode"], outputs["result"]["hasFailures"]) == (1, False)
+    assert outputs["outputFiles"] == {}
+    told, program_of_ours = context.log.messages("INFO")[-2:]
+    assert json.loads(told) == {
+        **asked,
+        "configuration": {"a": "task"},
+        "variables": None,
+        "verbose": False,
+    }
+    assert "checks of Soda 3" in program_of_ours
+    assert context.metric_value("m") == 3
+    found(hasWarnings=True)
+    assert isinstance(run("soda.Scan", **asked), Warned)
+    found(hasFailures=True)
+    with pytest.raises(TaskFailed, match="checks failed: `rows`") as failed:
+        run("soda.Scan", **asked)
+    assert failed.value.outputs is not None
+    assert failed.value.outputs["result"]["hasFailures"]
+    program("python")
+    with pytest.raises(TaskFailed, match="without a result"):
+        run("soda.Scan", **asked)
+    with pytest.raises(ValueError, match="`requirements` has to name"):
+        run("soda.VerifyContract", dataSource={"type": "duckdb"}, contracts=[{"dataset": "x"}])
+
+
 def test_commands_of_dbt(run, context, program):
     program("dbt")
     run("dbt.cli.Run", select=["a", "b"], target="prod", thread=4, fullRefresh=True)
