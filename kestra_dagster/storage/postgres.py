@@ -84,21 +84,49 @@ def _again(method: Callable[..., Any]) -> Callable[..., Any]:
     "has_bulk_action_job_name_column",
     "has_backfill_tags_table",
 )
-@outlives_restarts("handle_run_event", "add_run_tags", "add_daemon_heartbeat", "set_cursor_values")
+@outlives_restarts(
+    "_add_snapshot",
+    "add_daemon_heartbeat",
+    "add_run_tags",
+    "handle_run_event",
+    "set_cursor_values",
+)
 class PooledRunStorage(PostgresRunStorage):
     """Runs and their tags; what is told of a run comes after what was logged before."""
 
     def __init__(self, server: Server, create_tables: bool, before: Callable[[], None]) -> None:
         self._server = server
         self._before = before
+        self._one = threading.local()
         super().__init__(server.url, create_tables, token_provider=server.token_provider)
         self._engine = server.engine
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
+        if connection := getattr(self._one, "connection", None):
+            yield connection
+            return
         self._before()
         with self._server.connection() as connection:
             yield connection
+
+    def _core_add_run(self, col_values: dict[str, Any], tags: Mapping[str, str]) -> None:
+        """Add a run and its tags in one transaction, once, also when the server goes away."""
+        tried = False
+
+        def add() -> None:
+            nonlocal tried
+            if tried and self.has_run(col_values["run_id"]):
+                return
+            tried = True
+            with self._server.transaction() as self._one.connection:
+                try:
+                    super(PooledRunStorage, self)._core_add_run(col_values, tags)
+                finally:
+                    self._one.connection = None
+
+        self._before()
+        self._server.retried(add)
 
     def connect(self) -> AbstractContextManager[Connection]:
         return self._connection()
@@ -227,14 +255,11 @@ class PooledEventLogStorage(PostgresEventLogStorage):
 
     def _store_in_one(self, event: EventLogEntry) -> None:
         """Store an event and all that depends on it in one transaction."""
-        with self._server.connection() as lent:
-            connection = lent.execution_options(isolation_level="READ COMMITTED")
-            with connection.begin():
-                self._one.connection = connection
-                try:
-                    super().store_event(event)
-                finally:
-                    del self._one.connection
+        with self._server.transaction() as self._one.connection:
+            try:
+                super().store_event(event)
+            finally:
+                self._one.connection = None
 
     def _write(self, rows: Sequence[Row]) -> None:
         try:
@@ -338,11 +363,9 @@ class PostgresStorage(DagsterStorage, ConfigurableClass):
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Wait for whoever makes the tables just now, and keep the next one waiting."""
-        with self._server.connection() as lent:
-            connection = lent.execution_options(isolation_level="READ COMMITTED")
-            with connection.begin():
-                connection.execute(db.select(db.func.pg_advisory_xact_lock(SET_UP_LOCK)))
-                yield
+        with self._server.transaction() as connection:
+            connection.execute(db.select(db.func.pg_advisory_xact_lock(SET_UP_LOCK)))
+            yield
 
     def _is_set_up(self) -> bool:
         with self._server.connection() as connection:

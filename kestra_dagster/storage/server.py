@@ -82,6 +82,14 @@ class Server:
             self._patience.answered()
             yield connection
 
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Lend a connection whose statements are committed together, at the end of the block."""
+        with self.connection() as lent:
+            connection = lent.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
+                yield connection
+
     def retried(self, do: Callable[[], T], *, alone: bool = False) -> T:
         """Do what may be done twice, as `Patience.retried` does."""
         return self._patience.retried(do, alone=alone)

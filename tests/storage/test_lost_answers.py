@@ -1,5 +1,6 @@
 """A write that happened, and whose answer got lost with the connection, is not made twice."""
 
+import dagster as dg
 import pytest
 from dagster import AssetKey, AssetMaterialization, job, op
 from sqlalchemy.engine import Connection
@@ -67,6 +68,17 @@ def test_events_that_are_written_together(instance, lost):
     assert writing.calls >= 2
     told = [message for message in said(instance, run.run_id) if message.startswith("event ")]
     assert told == [f"event {n}" for n in range(4)]
+
+
+@pytest.mark.parametrize("what", ["execute", "_commit_impl"])
+def test_a_run_and_its_tags(instance, lost, what):
+    """First its snapshots are written, then the run and its tags in one transaction."""
+    writing = lost(Connection, what)
+    run = instance.create_run_for_job(empty, tags={"team": "ours"})
+    assert writing.calls
+    found = instance.get_runs(dg.RunsFilter(tags={"team": "ours"}))
+    instance.delete_run(run.run_id)
+    assert [one.run_id for one in found] == [run.run_id]
 
 
 def test_an_event_of_an_asset(instance, lost):
