@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from kestra_dagster import steady_clock
+
 LAKE_VARIABLE = "KESTRA_DAGSTER_LAKE"
 RUN_JOB_VARIABLE = "DAGSTER_RUN_JOB_NAME"
 """What launchers of runs (Kubernetes, ECS, workers) set in a process that is for one run."""
@@ -43,6 +45,8 @@ def _nothing_collected() -> Iterator[None]:
 
 with _nothing_collected():
     defs = definitions()
+
+steady_clock.install()
 
 if "KESTRA_DAGSTER_WARM_RUNS" in os.environ:
     from kestra_dagster.orchestration import run_processes

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from dagster import DagsterInstance
 
+from kestra_dagster import steady_clock
 from kestra_dagster.errors import TerminalError
 from kestra_dagster.executor.internals import class_data, instance_defaults
 
@@ -46,6 +47,10 @@ class InstanceMisconfigured(TerminalError):
 
 class Instance(DagsterInstance):
     """An instance whose defaults are those of the environment."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        steady_clock.install()
+        super().__init__(*given, **named)
 
     @classmethod
     def config_schema(cls) -> Mapping[str, Any]:
@@ -111,4 +116,4 @@ def _logs(text: str) -> ConfigurableClassData:
     config: dict[str, Any] = {"bucket": parts.netloc, "upload_interval": UPLOAD_SECONDS}
     if folder := parts.path.strip("/"):
         config["prefix"] = folder
-    return class_data("dagster_aws.s3.compute_log_manager", "S3ComputeLogManager", config)
+    return class_data("kestra_dagster.storage.logs_s3", "S3Logs", config)

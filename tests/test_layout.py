@@ -9,6 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "kestra_dagster"
 ROOMS = (
     "errors",
+    "steady_clock",
     "expressions",
     "flow",
     "plan",

@@ -29,7 +29,6 @@ PRELOADED = (
     "dagster._core.system_config.composite_descent",
     "dagster._core.utility_ops",
     "dagster._core.workspace.autodiscovery",
-    "dagster_aws.s3.compute_log_manager",
     "dagster_postgres",
     "kestra_dagster.instance",
     "kestra_dagster.orchestration.execution_resource",
@@ -37,6 +36,7 @@ PRELOADED = (
     "kestra_dagster.orchestration.op_run",
     "kestra_dagster.orchestration.started",
     "kestra_dagster.storage",
+    "kestra_dagster.storage.logs_s3",
     "kestra_dagster.storage.postgres",
     "psycopg2.extras",
 )

@@ -65,7 +65,7 @@ def test_with_the_variables_of_the_compose_file_it_is_a_teams(
     ref = InstanceRef.from_dir(str(home))
     assert names(ref) == {
         "storage": "PostgresStorage",
-        "logs": "S3ComputeLogManager",
+        "logs": "S3Logs",
         "launcher": "CeleryRunLauncher",
     }
     assert isinstance(ref.run_launcher, CeleryRunLauncher)
