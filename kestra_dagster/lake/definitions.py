@@ -8,7 +8,7 @@ from kestra_dagster.lake.assets import lake_assets
 from kestra_dagster.lake.config import Calendar, Lake, from_environment
 from kestra_dagster.lake.orphans import orphan_sensor
 from kestra_dagster.lake.outside import outside_sensor
-from kestra_dagster.lake.schedules import lake_jobs, lake_schedules, waiting_sensor
+from kestra_dagster.lake.schedules import EXECUTOR, lake_jobs, lake_schedules, waiting_sensor
 
 
 def lake_definitions(calendar: Calendar | None = None, lake: Lake | None = None) -> dg.Definitions:
@@ -29,5 +29,5 @@ def lake_definitions(calendar: Calendar | None = None, lake: Lake | None = None)
             outside_sensor(calendar),
         ],
         resources={"lake": lake},
-        executor=dg.in_process_executor,
+        executor=EXECUTOR,
     )

@@ -11,8 +11,11 @@ from kestra_dagster.lake.aws import has_credentials
 from kestra_dagster.lake.config import Calendar
 from kestra_dagster.lake.jobs.catalog import PROCESSED, RAW
 from kestra_dagster.lake.metadata import asset_key
+from kestra_dagster.orchestration.watched import watched
 
 GENERATION, PROCESSING = "lake_data_generation", "lake_data_processing"
+
+EXECUTOR = watched(dg.in_process_executor, at_once=True)
 
 CATCH_UP_DAYS = 3
 """How many days back the sensor still looks for days whose raw data came late."""
@@ -32,13 +35,13 @@ def lake_jobs() -> tuple[dg.UnresolvedAssetJobDefinition, dg.UnresolvedAssetJobD
             GENERATION,
             dg.AssetSelection.key_prefixes("raw"),
             description="Raw data of a day, by `data_generator.py` on a cluster of its own.",
-            executor_def=dg.in_process_executor,
+            executor_def=EXECUTOR,
         ),
         dg.define_asset_job(
             PROCESSING,
             dg.AssetSelection.key_prefixes("processed"),
             description="Clean tables of a day, by `data_processor.py` on a cluster of its own.",
-            executor_def=dg.in_process_executor,
+            executor_def=EXECUTOR,
         ),
     )
 

@@ -17,6 +17,7 @@ from kestra_dagster.orchestration.dispatch import TRIGGER_TAG, Dispatch
 from kestra_dagster.orchestration.schedules import ticks_of
 from kestra_dagster.orchestration.sessions import Session
 from kestra_dagster.orchestration.trigger_host import TriggerHost, trigger_variables
+from kestra_dagster.orchestration.watched import watched
 from kestra_dagster.runtime.events import Listener
 from kestra_dagster.runtime.execution import Execution
 from kestra_dagster.runtime.given import InputsInvalid, check_inputs
@@ -141,7 +142,7 @@ def _job(dispatch: Dispatch, flow: Flow, trigger: Trigger, folder: Path) -> dg.J
     graph = dg.GraphDefinition(name=name, node_defs=[run_date])
     return graph.to_job(
         partitions_def=partitions,
-        executor_def=threaded_executor,
+        executor_def=watched(threaded_executor, at_once=True),
         description=(
             f"Backfills of `{flow.id}`: each partition is a date of its schedule `{trigger.id}`, "
             "and starts an execution of the flow with that `trigger.date`."

@@ -146,6 +146,8 @@ Stop = Callable[[], None]
 Watch = tuple[Beats, Callable[[], bool], Stop]
 
 _lock = threading.Lock()
+_giving = threading.Lock()
+"""Held while signs are written: no row of a run comes back that was deleted at its end."""
 _beating: dict[str, Watch] = {}
 _written: set[str] = set()
 _thread: threading.Thread | None = None
@@ -175,8 +177,9 @@ def beating(
         return
     try:
         if at_once:
-            beats.begin(run_id, host())
-            _written.add(run_id)
+            with _giving:
+                beats.begin(run_id, host())
+                _written.add(run_id)
         with _lock:
             if _thread is None:
                 _thread = threading.Thread(target=_give_signs, name="signs of life", daemon=True)
@@ -185,10 +188,11 @@ def beating(
     finally:
         with _lock:
             del _beating[run_id]
+        with _giving:
             written = run_id in _written
             _written.discard(run_id)
-        if written:
-            _forget(beats, run_id)
+            if written:
+                _forget(beats, run_id)
 
 
 def _forget(beats: Beats, run_id: str) -> None:
@@ -216,19 +220,15 @@ def _give_signs() -> None:
 def _gave_signs(runs: dict[str, Watch]) -> bool:
     from sqlalchemy.exc import SQLAlchemyError
 
-    by_table: dict[Beats, list[str]] = {}
-    for run_id, (beats, _, _) in runs.items():
-        by_table.setdefault(beats, []).append(run_id)
-    for beats, run_ids in by_table.items():
-        try:
-            beats.beat(run_ids, host())
-        except SQLAlchemyError:  # the database is away for now
-            return False
-        with _lock:
-            ended = [one for one in run_ids if one not in _beating]
-            _written.update(one for one in run_ids if one in _beating)
-        for run_id in ended:
-            _forget(beats, run_id)
+    for beats in {beats for beats, _, _ in runs.values()}:
+        with _giving:
+            with _lock:
+                run_ids = [one for one, watch in _beating.items() if watch[0] is beats]
+            _written.update(run_ids)
+            try:
+                beats.beat(run_ids, host())
+            except SQLAlchemyError:  # the database is away for now
+                return False
     for _, unwanted, stop in runs.values():
         try:
             if unwanted():

@@ -85,7 +85,7 @@ class Dispatch:
             key = asked.start.key
             if now - asked.created > GIVEN_UP:
                 work.end(key, "LOST")
-            elif key not in self._requested or now - self._requested[key] >= AGAIN:
+            elif key not in self._requested or abs(now - self._requested[key]) >= AGAIN:
                 self._requested[key] = now
                 found.append(self._request(asked.start))
                 if len(found) == MOST_REQUESTS:

@@ -14,7 +14,6 @@ from kestra_dagster.executor import drives, link_run, terminate
 from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.task_types import TaskTypes
-from kestra_dagster.orchestration.beats import beating, beats_of
 from kestra_dagster.orchestration.changes import changes_listener
 from kestra_dagster.orchestration.children import children_on
 from kestra_dagster.orchestration.database import database_url
@@ -88,7 +87,7 @@ def execution_of_run(
     if parent:
         link_run(instance, run, "Started by a task of another run.", "started by", parent)
     try:
-        with beating(beats_of(instance), run.run_id), killable(execution), running(execution):
+        with killable(execution), running(execution):
             yield execution
     finally:
         if execution.whole:

@@ -19,9 +19,12 @@ from kestra_dagster.orchestration.input_config import input_fields
 from kestra_dagster.orchestration.names import job_name
 from kestra_dagster.orchestration.ops import RESOURCE, build_op
 from kestra_dagster.orchestration.tags import NAMES_TAG, flow_tags
+from kestra_dagster.orchestration.watched import watched
 from kestra_dagster.plan.compile import compile_flow
 from kestra_dagster.plan.model import Plan
 from kestra_dagster.runtime.secrets import Masker
+
+EXECUTOR = watched(threaded_executor)
 
 
 def build_job(
@@ -46,7 +49,7 @@ def build_job(
         name=name,
         description=flow.description,
         resource_defs={RESOURCE: _resource(plan, types, flows)},
-        executor_def=threaded_executor,
+        executor_def=EXECUTOR,
         config=dg.ConfigMapping(
             config_fn=_quietly if quiet else _to_resource, config_schema=fields
         ),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from kestra_dagster.flow.model import Flow
 
+FLOW_TAG = "kestra/flow"
 STATE_TAG = "kestra/state"
 EXECUTION_TAG = "kestra/execution"
 PARENT_TAG = "kestra/parent_run"
@@ -18,7 +19,7 @@ _KEY = re.compile(r"[^A-Za-z0-9_.-]")
 def flow_tags(flow: Flow) -> dict[str, str]:
     """Return the tags every run of a flow carries."""
     return {
-        "kestra/flow": flow.id,
+        FLOW_TAG: flow.id,
         "kestra/namespace": flow.namespace,
         "kestra/revision": str(flow.revision),
         **label_tags(flow.labels),

@@ -14,7 +14,7 @@ from kestra_dagster.executor.internals import (
     server_of,
 )
 from kestra_dagster.orchestration.beats import Beat, Watcher, beats_of
-from kestra_dagster.orchestration.tags import EXECUTION_TAG
+from kestra_dagster.orchestration.tags import FLOW_TAG
 from kestra_dagster.workers.answering import Answering
 
 
@@ -26,8 +26,8 @@ class WatchedRuns(RunLauncher):
         return True
 
     def gives_signs(self, run: dg.DagsterRun) -> bool:
-        """Say whether a run gives signs of life: those of other executors may not."""
-        return EXECUTION_TAG in run.tags
+        """Say whether a run gives signs of life: those of other projects' executors may not."""
+        return FLOW_TAG in run.tags or run.run_id in beats_of(self._instance).all()
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Tell run monitoring whether a run that has begun still lives.

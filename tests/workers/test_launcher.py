@@ -13,7 +13,7 @@ import pytest
 
 from kestra_dagster.executor.internals import CodeUnreachableError, LaunchRunContext, WorkerStatus
 from kestra_dagster.orchestration.beats import beats_of
-from kestra_dagster.orchestration.tags import EXECUTION_TAG
+from kestra_dagster.orchestration.tags import FLOW_TAG
 from kestra_dagster.workers.launcher import CeleryRunLauncher
 from kestra_dagster.workers.worker import execute_here
 
@@ -121,6 +121,7 @@ def test_a_run_that_is_not_to_begin_is_not_ended_by_a_signal(
     execute_here(run.run_id)
     assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.CANCELED
     assert not killed
+    assert not beats_of(instance).all()
 
 
 def test_every_run_of_workers_is_watched(
@@ -137,7 +138,7 @@ def test_every_run_of_workers_is_watched(
     assert "gives no sign of life: none from worker-1, process 7 for 0 s" in str(result)
 
 
-def test_on_a_laptop_only_runs_of_flows_are_watched(tmp_path: Path) -> None:
+def test_on_a_laptop_runs_of_flows_and_those_that_give_signs_are_watched(tmp_path: Path) -> None:
     from kestra_dagster.workers.health import LocalRunLauncher
 
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
@@ -145,5 +146,8 @@ def test_on_a_laptop_only_runs_of_flows_are_watched(tmp_path: Path) -> None:
         launcher.register_instance(instance)
         assert launcher.supports_check_run_worker_health
         assert not launcher.gives_signs(created(instance))
-        assert launcher.gives_signs(created(instance, **{EXECUTION_TAG: "x"}))
-        assert launcher.check_run_worker_health(created(instance)).status == WorkerStatus.RUNNING
+        assert launcher.gives_signs(created(instance, **{FLOW_TAG: "x"}))
+        other = created(instance)
+        assert launcher.check_run_worker_health(other).status == WorkerStatus.RUNNING
+        beats_of(instance).begin(other.run_id, "a process")
+        assert launcher.gives_signs(other)
