@@ -5,9 +5,10 @@ PY := $(VENV)/bin/python
 # Tests wait about half of their time: for servers, clocks and each other.
 WORKERS ?= 3
 PORT ?= 8080
+EXECUTIONS ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test jars azurite deploy-check conformance docs fuzz bench lint fmt clean
+.PHONY: help setup demo dev test jars azurite deploy-check sizing conformance docs fuzz bench lint fmt clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,10 +37,16 @@ azurite: ## fetch with npm the emulator for the tests of Azure Blob Storage, whi
 
 deploy-check: $(VENV)/.ready ## start the services of docker-compose.yml as processes, use them and break them
 	@sh scripts/services.sh
-	@$(PY) -m pytest tests/deployment -m deploy $(ARGS)
+	@$(PY) -m pytest tests/deployment -m deploy -n 2 --durations=15 $(ARGS)
 
 conformance: $(VENV)/.ready ## compare with Kestra's own test flows (../shared/conformance, or KESTRA_CONFORMANCE)
 	@$(PY) -m pytest -k conformance --thorough $(ARGS)
+
+sizing: $(VENV)/.ready ## measure what docs/deployment.md says of sizes and storages (EXECUTIONS=2000, half an hour)
+	@sh scripts/services.sh
+	@$(PY) -m tests.deployment.soak --executions $(EXECUTIONS) --workers 4 --runs 2
+	@$(PY) benchmarks/storage.py --processes 20
+	@$(PY) benchmarks/places.py
 
 docs: $(VENV)/.ready ## write docs/plugins.md from the table of task types
 	@$(PY) -m kestra_dagster.schema.plugins_page docs/plugins.md

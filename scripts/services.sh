@@ -3,7 +3,7 @@
 # command. Elsewhere the checks say what they miss.
 set -eu
 missing=
-for program in redis-server tini nc faketime nginx curl; do
+for program in redis-server tini nc nginx curl cc; do
     command -v "$program" >/dev/null 2>&1 || missing=yes
 done
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing=yes
@@ -19,8 +19,8 @@ export DEBIAN_FRONTEND=noninteractive
 export RUNLEVEL=1
 log=$(mktemp)
 if ! { apt-get update && apt-get install --yes --no-install-recommends \
-    postgresql redis-server tini netcat-openbsd faketime iproute2 util-linux \
-    nginx-light curl openssl; } >"$log" 2>&1; then
+    postgresql redis-server tini netcat-openbsd iproute2 util-linux \
+    nginx-light curl openssl gcc libc6-dev; } >"$log" 2>&1; then
     tail -n 5 "$log" >&2
     echo "They could not be installed; the checks that need them will say so." >&2
 fi

@@ -6,11 +6,15 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.deployment.compose import PROXY
 from tests.deployment.pod import Pod, missing
+from tests.deployment.readable import unreadable
+from tests.deployment.soak import FLOWS
 from tests.deployment.team import Team
 
 
@@ -29,14 +33,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason))
 
 
-FLOWS = Path(__file__).parent / "flows"
-VARIABLES = {
-    "COMPOSE_PROFILES": "celery",
-    "KESTRA_DAGSTER_LAKE": "off",
-    "KESTRA_DAGSTER_WORKERS": "2",
-    "KESTRA_DAGSTER_WORKER_RUNS": "2",
-    "KESTRA_DAGSTER_MAX_RUNS": "4",
-}
+class ByPod(LoadScopeScheduling):
+    """Gives the checks of a pod to one process, so that each pod is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "workers" if nodeid.partition("::")[0].endswith(WITH_WORKERS) else "no workers"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPod | None:
+    """Have what needs different pods run side by side: most of it waits."""
+    return ByPod(config, log) if "deploy" in config.option.markexpr else None
+
+
+WITH_WORKERS = ("test_proxy.py", "test_services.py", "test_services_broken.py", "test_soak.py")
 SOONER = {
     "poll_interval_seconds: 15": "poll_interval_seconds: 3",
     "start_timeout_seconds: 180": "start_timeout_seconds: 40",
@@ -48,14 +57,36 @@ SOONER = {
 @pytest.fixture(scope="session")
 def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
     """A deployment with two workers, its services all healthy."""
-    folder = tmp_path_factory.mktemp("pod")
-    small = {"storage": "64m", "postgres": "1g"}
+    variables = {
+        "COMPOSE_PROFILES": "celery",
+        "KESTRA_DAGSTER_LAKE": "off",
+        "KESTRA_DAGSTER_WORKERS": "2",
+        "KESTRA_DAGSTER_WORKER_RUNS": "2",
+        "KESTRA_DAGSTER_MAX_RUNS": "4",
+    }
     with Pod(
-        folder, VARIABLES, flows=FLOWS, more_files=(PROXY,), replaced=SOONER, small=small
+        tmp_path_factory.mktemp("pod"),
+        variables,
+        flows=FLOWS,
+        more_files=(PROXY,),
+        replaced=SOONER,
+        small={"storage": "64m"},
+        clocks=True,
     ) as pod:
         pod.secrets.update(_of_the_proxy(tmp_path_factory.mktemp("tls"), pod.secrets["passwords"]))
         pod.up()
         yield pod
+
+
+@pytest.fixture
+def nothing_is_lost(pod: Pod, team: Team) -> Iterator[None]:
+    """Hold a test to this, whatever it breaks.
+
+    Every execution that was accepted has ended, and what its finished tasks returned can be read.
+    """
+    before = team.run_ids()
+    yield
+    assert unreadable(pod, team, team.settled(before)) == {}
 
 
 PASSWORD = "open sesame"

@@ -16,8 +16,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +28,12 @@ from tests.deployment.compose import REPOSITORY, Compose, Service, read
 UID = 10001
 CLONE_NEWNET = 0x40000000
 PROGRAMS = (
-    *("nsenter", "unshare", "setpriv", "ip", "tini", "redis-server", "nc", "faketime"),
-    *("nginx", "curl"),
+    *("nsenter", "unshare", "setpriv", "ip", "tini", "redis-server", "nc", "nginx", "curl"),
 )
 WITH_THIS_PROCESS = ("setpriv", "--pdeathsig", "KILL", "--")
 """What goes before a command that must not outlive this process, however it ends."""
 POSTGRES = "/usr/lib/postgresql"
+CLOCK = Path(__file__).with_name("clock.c")
 HEALTHY_SECONDS = 120
 
 
@@ -41,7 +41,7 @@ def missing() -> str | None:
     """Return what keeps a pod from starting here."""
     if os.geteuid() != 0 or sys.platform != "linux":
         return "namespaces of the network need root on Linux"
-    lost = [name for name in PROGRAMS if not shutil.which(name)]
+    lost = [name for name in (*PROGRAMS, "cc") if not shutil.which(name)]
     if not list(Path(POSTGRES).glob("*/bin/initdb")):
         lost.append("PostgreSQL")
     return f"not installed: {', '.join(lost)} (scripts/services.sh)" if lost else None
@@ -88,6 +88,8 @@ class Pod:
     """Parts of `dagster.yaml` and what stands in their place."""
     small: Mapping[str, str] = field(default_factory=dict)
     """Volumes that are no larger than so, such as `64m`."""
+    clocks: bool = False
+    """Whether the clocks of services can be put forward and back (`set_clock`)."""
     containers: dict[str, Container] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     _keeper: subprocess.Popen[bytes] | None = None
@@ -106,6 +108,9 @@ class Pod:
             made = self.folder / "volumes" / "s3" / bucket
             made.mkdir()
             os.chown(made, UID, UID)
+        if self.clocks:
+            made = ["cc", "-shared", "-fPIC", "-O2", "-o", str(self.folder / "clock.so")]
+            subprocess.run([*made, str(CLOCK), "-ldl"], check=True)
         hosts = ["127.0.0.1 localhost", *(f"127.0.0.1 {name}" for name in self.compose.services)]
         (self.folder / "hosts").write_text("\n".join(hosts) + "\n")
 
@@ -217,10 +222,21 @@ class Pod:
             container.inside.send_signal(number)
         container.process.wait(60)
 
-    def restart(self, name: str) -> None:
-        """Start a killed container again, as its restart policy says."""
-        service, _, number = name.partition("-")
-        self.start(service, int(number or 0))
+    def restart(self, *names: str) -> None:
+        """Start killed containers again, as their restart policy says, and wait until they work."""
+        services = {}
+        for name in names:
+            service, _, number = name.partition("-")
+            self.start(service, int(number or 0))
+            services[service] = None
+        for service in services:
+            self.wait(service)
+
+    def set_clock(self, seconds: int, *names: str) -> None:
+        """Put the clocks of containers so far ahead of what the time is, or behind."""
+        for name in names:
+            with (self.containers[name].folder / "opt" / "clock").open("r+b") as file:
+                file.write(seconds.to_bytes(8, sys.byteorder, signed=True))
 
     def output(self, name: str) -> str:
         """What a container wrote, its last part."""
@@ -230,7 +246,9 @@ class Pod:
 
     def _environment(self, service: Service, given: Mapping[str, str]) -> dict[str, str]:
         bins = [*Path(POSTGRES).glob("*/bin")]
+        clock = {"LD_PRELOAD": "/opt/clock.so", "CLOCK_FILE": "/opt/clock"}
         return {
+            **(clock if self._has_clock(service) else {}),
             "PATH": f"/opt/venv/bin:{bins[-1]}:/usr/local/bin:/usr/sbin:/usr/bin:/bin",
             "HOME": "/opt/dagster_home",
             "DAGSTER_HOME": "/opt/dagster_home",
@@ -239,6 +257,10 @@ class Pod:
             "LANG": "C.UTF-8",
             **given,
         }
+
+    def _has_clock(self, service: Service) -> bool:
+        # rclone asks the kernel itself
+        return self.clocks and (service.name == "postgres" or bool(service.raw.get("init")))
 
     def _run(self, name: str, service: Service, given: Mapping[str, str]) -> None:
         root = self.folder / "containers" / name
@@ -285,6 +307,9 @@ class Pod:
         shutil.copy(REPOSITORY / "deploy" / "workspace.yaml", opt / "dagster_home")
         shutil.copy(REPOSITORY / "deploy" / "entrypoint.sh", opt)
         (opt / "postgres.sh").write_text(_POSTGRES)
+        if self._has_clock(service):
+            shutil.copy(self.folder / "clock.so", opt)
+            (opt / "clock").write_bytes(bytes(8))
         (opt / "python").mkdir()
         os.chown(opt / "dagster_home", int(_id(user)), int(_group(user)))
 
@@ -332,6 +357,19 @@ class Pod:
         # A change of user takes away what --kill-child of `unshare` would ask for.
         lines += [f"exec {drop} --no-new-privs --pdeathsig KILL env -i {variables} {init} {inner}"]
         return "\n".join(lines)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Have the disk of a folder full for the length of the block."""
+    full = folder / "full"
+    with full.open("wb") as file, suppress(OSError):
+        while file.write(bytes(1 << 16)):
+            file.flush()
+    try:
+        yield
+    finally:
+        full.unlink()
 
 
 def _id(user: str) -> str:

@@ -15,6 +15,7 @@ from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
 from kestra_dagster.runtime.store import FolderStore
 from kestra_dagster.tasks.registry import default_registry
 from tests.deployment.pod import Pod
+from tests.deployment.team import Team
 
 RETURNED: Mapping[str, Mapping[str, str]] = {
     "failing": {"handled": "handled"},
@@ -24,37 +25,50 @@ RETURNED: Mapping[str, Mapping[str, str]] = {
     "one_at_a_time": {},
     "parent": {"tell": "from the parent again"},
     "quick": {"first": "{note}", "second": "{note} again"},
+    "scheduled": {},
     "sleeper": {"before": "done before", "after": "done before, then slept"},
     "writes": {"write": "some text"},
 }
 """What tasks of tests/deployment/flows return (a value or a file's text), by job and task."""
 
 
-def unreadable(pod: Pod, database: str, runs: Iterable[dg.DagsterRun]) -> dict[str, str]:
-    """Return what of ended runs cannot be read or is otherwise than it should, by their ids.
+def unreadable(pod: Pod, team: Team, runs: Iterable[dg.DagsterRun]) -> dict[str, str]:
+    """Return what finished tasks of ended runs returned and cannot be read now, by run.
 
-    Files are looked for in the folder that the S3 of the pod serves.
+    Looks into the folder that the S3 of the pod serves and its database, then into the volume that
+    `KESTRA_DAGSTER_STORAGE=/opt/storage` names. Of a run that ended well all tasks have finished.
     """
-    platform = Platform(
-        pod.folder,
-        default_registry(),
-        store=FolderStore(pod.folder / "volumes" / "s3" / "builditall" / "kestra"),
-        journals=SqlJournals(database),
+    volumes, types = pod.folder / "volumes", default_registry()
+    on_s3 = FolderStore(volumes / "s3" / "builditall" / "kestra")
+    places = (
+        Platform(pod.folder, types, store=on_s3, journals=SqlJournals(team.url)),
+        Platform(volumes / "storage", types),
     )
     wrong: dict[str, str] = {}
     for run in runs:
-        result = recorded(platform, run.tags.get(EXECUTION_TAG, run.run_id))
-        if result is None:
-            wrong[run.run_id] = f"{run.job_name}: nothing was recorded"
+        if run.job_name not in RETURNED:
             continue
-        found = _returned(platform, result)
-        for task, text in RETURNED[run.job_name].items():
-            wanted = text.format(**result.inputs)
-            if found.get(task) != wanted:
-                wrong[run.run_id] = (
-                    f"{run.job_name}: `{task}` gave {found.get(task)!r}, not {wanted!r}"
-                )
+        finished = set(RETURNED[run.job_name])
+        if run.status is not dg.DagsterRunStatus.SUCCESS:
+            finished &= team.finished_tasks(run.run_id)
+        if why := _missing(places, run, finished):
+            wrong[run.run_id] = f"{run.job_name}: {why}"
     return wrong
+
+
+def _missing(places: Iterable[Platform], run: dg.DagsterRun, finished: set[str]) -> str | None:
+    if not finished:
+        return None
+    for platform in places:
+        result = recorded(platform, run.tags.get(EXECUTION_TAG, run.run_id))
+        if result is not None:
+            found = _returned(platform, result)
+            for task in finished:
+                wanted = RETURNED[run.job_name][task].format(**result.inputs)
+                if found.get(task) != wanted:
+                    return f"`{task}` gave {found.get(task)!r}, not {wanted!r}"
+            return None
+    return "nothing was recorded"
 
 
 def _returned(platform: Platform, result: RunResult) -> dict[str, str]:

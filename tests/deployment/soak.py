@@ -110,7 +110,7 @@ def soak(pod: Pod, team: Team, executions: int, seed: int = 1) -> Report:
     report.events = _events(team) - before
     _count(team, accepted, since, report)
     ended = team.instance.get_runs(dg.RunsFilter(statuses=list(FINAL), created_after=since))
-    lost = unreadable(pod, team.url, ended)
+    lost = unreadable(pod, team, ended)
     report.read = len(ended) - len(lost)
     report.wrong.update(lost)
     report.workers.update(workers_of(team, [run.run_id for run in ended]).values())

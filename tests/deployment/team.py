@@ -88,6 +88,32 @@ class Team:
         until(look, seconds, lambda: self.story(run_id))
         return found[0]
 
+    def settled(self, before: Collection[str], seconds: float = 150) -> list[dg.DagsterRun]:
+        """Wait until all runs but those before have ended, and those that go on with dead ones."""
+        found: list[dg.DagsterRun] = []
+
+        def look() -> bool:
+            found[:] = [run for run in self.instance.get_runs() if run.run_id not in before]
+            parents = {run.parent_run_id for run in found}
+            return all(
+                run.is_finished
+                and (run.run_id in parents or run.tags.get("dagster/will_retry") != "true")
+                for run in found
+            )
+
+        until(look, seconds, lambda: "\n\n".join(self.story(run.run_id) for run in found))
+        return found
+
+    def run_ids(self) -> set[str]:
+        """Return all runs that there are."""
+        return {run.run_id for run in self.instance.get_runs()}
+
+    def finished_tasks(self, run_id: str) -> set[str]:
+        """Return the tasks whose steps the log of a run reports as finished."""
+        ended = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_SUCCESS)
+        keys = [each.dagster_event.step_key for each in ended if each.dagster_event]
+        return {key.rpartition(".")[2].partition("[")[0] for key in keys if key}
+
     def _is(self, run_id: str, status: str) -> bool:
         run = self.run(run_id)
         wanted = dg.DagsterRunStatus(status)
