@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
+import kestra_dagster as kd
 from kestra_dagster.errors import Cancelled, TaskFailed
 from kestra_dagster.tasks import container
 from kestra_dagster.tasks.registry import default_registry
@@ -85,6 +87,30 @@ def test_files_and_variables_reach_the_container(run, context, strategy):
     assert texts == {"out.txt": "astored", "env.txt": "one\ntwo//elsewhere/y\n", "x.bin": "x\n"}
     assert outputs["vars"] == {"a": 1}
     assert (context.log.messages("INFO"), context.log.messages("ERROR")) == (["told"], ["bad"])
+
+
+def test_files_of_a_container_are_in_s3(docker, s3_place, tmp_path, monkeypatch):
+    monkeypatch.setenv("KESTRA_DAGSTER_STORAGE", s3_place)
+    runner = json.dumps(DOCKER)
+    (tmp_path / "flow.yaml").write_text(f"""
+id: contained
+namespace: company.team
+tasks:
+  - {{id: made, type: io.kestra.plugin.core.storage.Write, content: by a task}}
+  - id: script
+    type: io.kestra.plugin.scripts.shell.Commands
+    containerImage: {IMAGE}
+    taskRunner: {runner}
+    inputFiles: {{in.txt: "{{{{ outputs.made.uri }}}}"}}
+    outputFiles: [out.txt]
+    commands: ["cat in.txt in.txt > out.txt"]
+outputs:
+  - {{id: text, type: STRING, value: "{{{{ read(outputs.script.outputFiles['out.txt']) }}}}"}}
+""")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        result = kd.run_flow(tmp_path / "flow.yaml", instance=instance)
+    assert result.outputs == {"text": "by a taskby a task"}, result.error
+    assert not (tmp_path / "kestra" / "files").exists()
 
 
 def test_any_user_of_the_container_can_write_and_none_here(run, context):

@@ -164,7 +164,11 @@ def test_a_body_may_be_stored(app):
     assert said(one) == "100000"
 
 
-def test_files_of_a_form(app):
+@pytest.mark.parametrize("storage", ["a folder", "S3"])
+def test_files_of_a_form(app, storage, request, monkeypatch):
+    if storage == "S3":
+        place = request.getfixturevalue("s3_place")
+        monkeypatch.setenv("KESTRA_DAGSTER_STORAGE", place)
     one = app(
         hooked(
             "{{ trigger.parts[0].filename ~ trigger.formFields.note[0] }}"
