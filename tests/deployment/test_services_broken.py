@@ -41,13 +41,13 @@ def test_killed_workers_and_processes_lose_no_run(pod: Pod, team: Team) -> None:
     """Nor do they keep a place of a flow's `concurrency`, or of a pool."""
     log = team.instance.event_log_storage
     log.set_concurrency_slots(POOL, 1)
+    holds = team.hand_to_workers(limited, {"ops": {"holds": {"config": {"seconds": 300.0}}}})
+    team.started_step(holds, "holds")
     run, alone, other = (
-        team.launch(job, seconds=10) for job in ("sleeper", "one_at_a_time", "sleeper")
+        team.launch(job, seconds=15) for job in ("sleeper", "one_at_a_time", "sleeper")
     )
     for each in (run, alone, other):
         team.started_step(each, "sleep")
-    holds = team.hand_to_workers(limited, {"ops": {"holds": {"config": {"seconds": 300.0}}}})
-    team.started_step(holds, "holds")
     assert log.get_concurrency_info(POOL).active_run_ids == {holds}
     began = time.monotonic()
     process_of(pod, team, other).kill()
