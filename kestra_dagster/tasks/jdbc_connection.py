@@ -47,6 +47,9 @@ class JdbcConnection(RunnableSpec):
         """Return what the driver is told beside the URL."""
         return {}
 
+    def begin(self, connection: Connection, context: TaskContext) -> None:
+        """Prepare a connection that was just made."""
+
     def file_of(self, url: str | None, context: TaskContext) -> str | None:
         """Return the file of a database that is one: where its URL says, in the working folder."""
         return None if url is None else str(context.working_dir / url)
@@ -71,6 +74,7 @@ class JdbcConnection(RunnableSpec):
             with engine.connect() as connection:
                 forget = context.cancel.on_cancel(lambda: _stop(connection, engine))
                 try:
+                    self.begin(connection, context)
                     yield connection
                 finally:
                     forget()
@@ -173,6 +177,10 @@ class Duckdb(FileDatabase):
 
     def source(self) -> str | None:
         return self.database_uri or self.database_file
+
+    def begin(self, connection: Connection, context: TaskContext) -> None:
+        folder = str(context.working_dir).replace("'", "''")
+        connection.exec_driver_sql(f"SET file_search_path = '{folder}'")
 
     def files(self, context: TaskContext) -> dict[str, Any]:
         names = {name: str(inside(context.working_dir, name)) for name in self.output_files or ()}

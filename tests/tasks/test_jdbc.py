@@ -181,7 +181,8 @@ def test_files_of_duckdb(context):
         context,
         "duckdb",
         "Queries",
-        "create table t as select * from read_csv('{{ workingDir }}/in.csv');"
+        "create table t as select * from read_csv('in.csv');"
+        "insert into t select * from read_csv('{{ workingDir }}/in.csv') where n > 2;"
         "copy (select n from t) to '{{ outputFiles.out }}' (format csv, header false);"
         "select sum(n)::int as n from t",
         inputFiles={"in.csv": uri},
