@@ -362,6 +362,9 @@ def report_enterprise(data: Mapping[str, Any], path: SourcePath, report: Report)
             report.add("KD020", (*path, name), name=name)
 
 
+_OURS = "io.kestra.plugin."
+
+
 def type_hint(name: str, known: Iterable[str]) -> str:
     """Say what could be meant by a type name that is not known."""
     return _type_hint(name, tuple(known))
@@ -389,4 +392,6 @@ def _likeness(name: str, other: str) -> float:
     alike = difflib.SequenceMatcher(None, kind.lower(), other_kind.lower()).ratio()
     if alike < 0.7:
         return 0.0
-    return alike + difflib.SequenceMatcher(None, package, other_package).ratio()
+    package, other_package = (one.removeprefix(_OURS) for one in (package, other_package))
+    near = difflib.SequenceMatcher(None, package, other_package).ratio()
+    return alike + near if near >= 0.6 else 0.0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from datetime import datetime
 from html import escape
+from pathlib import Path
 
 from kestra_dagster.migration.report import STATUSES, FlowReport, MigrationReport, Remark
-from kestra_dagster.migration.terminal import WORDS, said, shown
+from kestra_dagster.migration.terminal import WORDS, mistaken, mistakes, said, shown
 
 _KINDS = {"unsupported": "missing", "difference": "differs", "mistake": "mistake", "note": "note"}
 
@@ -15,6 +18,7 @@ def page(report: MigrationReport, *, made: datetime | None = None) -> str:
     """Return the page; `made` is the date it shows (default: now)."""
     when = made or datetime.now().astimezone()
     total = len(report.flows)
+    files = _within([flow.file for flow in report.flows])
     return _PAGE.format(
         style=_STYLE,
         script=_SCRIPT,
@@ -25,7 +29,8 @@ def page(report: MigrationReport, *, made: datetime | None = None) -> str:
         bar=_bar(report),
         legend=_legend(report),
         missing=_missing(report),
-        flows="\n".join(_flow(flow) for flow in report.flows),
+        mistaken=f'<p class="mistaken">{mistaken(report)}</p>' if report.mistaken else "",
+        flows="\n".join(_flow(flow, name) for flow, name in zip(report.flows, files, strict=True)),
     )
 
 
@@ -66,14 +71,22 @@ def _missing(report: MigrationReport) -> str:
     )
 
 
-def _flow(flow: FlowReport) -> str:
+def _within(files: Sequence[str]) -> list[str]:
+    """Return the names of files within the folder that holds all: where it is, is no one's."""
+    paths = [Path(file).absolute() for file in files]
+    top = os.path.commonpath([path.parent for path in paths]) if paths else ""
+    return [str(path.relative_to(top)) for path in paths]
+
+
+def _flow(flow: FlowReport, file: str) -> str:
     told = [*shown(flow), *(one for one in flow.remarks if one.kind == "note")]
     head = (
         f'<span class="name">{escape(flow.name)}</span> '
         f'<span class="pill {flow.status}">{WORDS[flow.status]}</span> '
-        f'<span class="file">{escape(flow.file)}</span>'
+        + (f'<span class="pill invalid">{mistakes(flow.mistakes)}</span> ' if flow.mistakes else "")
+        + f'<span class="file">{escape(file)}</span>'
     )
-    text = escape(" ".join((flow.name, flow.file, *flow.missing)).lower(), quote=True)
+    text = escape(" ".join((flow.name, file, *flow.missing)).lower(), quote=True)
     data = f'data-status="{flow.status}" data-text="{text}"'
     if not told:
         return f'<div class="flow plain" {data}>{head}</div>'
@@ -178,6 +191,7 @@ _PAGE = """<!doctype html>
 <div class="legend">
 {legend}
 </div>
+{mistaken}
 {missing}
 <h2>Flows</h2>
 <input class="search" type="search" placeholder="Find a flow, a file or a type" aria-label="Find">

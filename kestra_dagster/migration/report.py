@@ -55,6 +55,11 @@ class FlowReport:
         return ".".join(known) if self.id else Path(self.file).name
 
     @property
+    def mistakes(self) -> int:
+        """How many of its expressions fail, in Kestra as here."""
+        return sum(one.kind == "mistake" for one in self.remarks) if self.status != "invalid" else 0
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """The types, and `type: property` pairs, that are not supported, each once."""
         found = [one.found.about for one in self.remarks if one.kind == "unsupported"]
@@ -104,6 +109,11 @@ class MigrationReport:
         """The share of the flows that run, from 0 to 1; 0 of no flows."""
         return self.running / len(self.flows) if self.flows else 0.0
 
+    @property
+    def mistaken(self) -> int:
+        """How many flows have expressions that fail."""
+        return sum(flow.mistakes > 0 for flow in self.flows)
+
     def missing(self) -> tuple[Missing, ...]:
         """Return what blocks flows, what blocks most of them first."""
         names = Counter(name for flow in self.flows for name in flow.missing)
@@ -118,6 +128,7 @@ class MigrationReport:
                 **{status: self.count(status) for status in STATUSES},
                 "running": self.running,
                 "share": round(self.share, 4),
+                "mistaken": self.mistaken,
             },
             "missing": [
                 {"name": one.name, "flows": one.flows, "alone": one.alone} for one in self.missing()

@@ -41,7 +41,8 @@ def table(report: MigrationReport, style: Style = lambda text, _: text) -> str:
     lines = []
     for flow in report.flows:
         word = style(WORDS[flow.status], _COLORS[flow.status])
-        lines.append(f"{flow.name:<{column}}  {word}")
+        wrong = f", {style(mistakes(flow.mistakes), 'red')}" if flow.mistakes else ""
+        lines.append(f"{flow.name:<{column}}  {word}{wrong}")
         for remark in shown(flow):
             lines += textwrap.wrap(
                 f"line {remark.found.line}: {said(remark)}",
@@ -64,16 +65,25 @@ def summary(report: MigrationReport, style: Style = lambda text, _: text) -> str
         if report.count(status)
     ]
     lines = [f"{share} ({report.share:.0%}): {', '.join(parts)}."]
-    wrong = sum(any(one.kind == "mistake" for one in flow.remarks) for flow in report.flows)
-    wrong -= report.count("invalid")
-    if wrong > 0:
-        lines.append(f"{wrong} of them {'has' if wrong == 1 else 'have'} expressions that fail.")
+    if report.mistaken:
+        lines.append(mistaken(report))
     missing = report.missing()
     if missing:
         width = max(len("Missing"), *(len(one.name) for one in missing))
         lines += ["", f"{'Missing':<{width}}  flows  only this"]
         lines += [f"{one.name:<{width}}  {one.flows:>5}  {one.alone or '-':>9}" for one in missing]
     return "\n".join(lines)
+
+
+def mistakes(count: int) -> str:
+    """Name a number of mistakes."""
+    return "1 mistake" if count == 1 else f"{count} mistakes"
+
+
+def mistaken(report: MigrationReport) -> str:
+    """Return how many flows have expressions that fail."""
+    count = report.mistaken
+    return f"{count} of them {'has' if count == 1 else 'have'} expressions that fail."
 
 
 def shown(flow: FlowReport) -> Iterator[Remark]:

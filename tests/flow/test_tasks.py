@@ -349,6 +349,8 @@ def test_type_hints_look_at_the_class_not_only_at_the_package():
     known = ["io.kestra.plugin.core.http.Request", "io.kestra.plugin.core.kv.Get"]
     assert type_hint("io.kestra.plugin.core.http.Requst", known).endswith("http.Request`?")
     assert type_hint("io.kestra.plugin.core.kv.Explode", known).endswith("has: Get")
+    assert type_hint("io.kestra.plugin.http.Request", known).endswith("core.http.Request`?")
+    assert type_hint("io.kestra.plugin.ovh.Request", known).startswith("no such plugin")
 
 
 class _Quiet(RunnableSpec):

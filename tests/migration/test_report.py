@@ -83,6 +83,7 @@ def test_the_command_prints_a_table_and_writes_json_and_html(folder: Path) -> No
     assert "4 of 7 flows run (57%): 3 as they are, 1 with differences, 2 use what is" in done.output
     assert "broken.yaml:4:1: error KD002" in done.output
     assert "1 of them has expressions that fail." in done.output
+    assert sum(line.endswith(", 1 mistake") for line in lines) == 1
     found = json.loads(CliRunner().invoke(cli, ["check", str(folder), "--json"]).stdout)
     assert found["summary"] == {
         "flows": 7,
@@ -92,6 +93,7 @@ def test_the_command_prints_a_table_and_writes_json_and_html(folder: Path) -> No
         "invalid": 1,
         "running": 4,
         "share": 0.5714,
+        "mistaken": 1,
     }
     assert found["missing"][0] == {
         "name": "io.kestra.plugin.missing.Send",
@@ -134,6 +136,9 @@ def test_the_page_stands_alone_and_escapes(folder: Path) -> None:
     assert not reader.open
     assert not reader.addresses
     assert "4 of 8 flows run" in reader.text
+    assert "1 of them has expressions that fail." in reader.text
+    assert "1 mistake" in reader.text
+    assert str(folder) not in reader.text  # others are told nothing of this machine
     assert "<script>alert(1)</script> is not a known task type" in reader.text
 
 
