@@ -200,7 +200,8 @@ def chosen_by_type(
 def dynamic(schema: Schema) -> Schema:
     """Let an expression stand for a value, and JSON text where that is read as one."""
     kinds = schema.get("type")
-    if not schema or kinds == "string" or (isinstance(kinds, list) and "string" in kinds):
+    text = kinds == "string" or (isinstance(kinds, list) and "string" in kinds)
+    if not schema or (text and "maxLength" not in schema):
         return schema
     return {"anyOf": [schema, EXPRESSION]}
 

@@ -56,6 +56,11 @@ _DEFAULT: Schema = {
 }
 
 
+def short_name(type_name: str) -> str:
+    """Return the name of a type as titles have it."""
+    return type_name.removeprefix("io.kestra.plugin.")
+
+
 def flow_schema(types: TaskTypes) -> Schema:
     """Return the schema of all that a flow may hold.
 
@@ -158,8 +163,8 @@ class _Maker:
             properties: dict[str, Schema] = {
                 "id": {},
                 "type": {},
-                **self._common(),
                 **own["properties"],
+                **{key: one for key, one in self._common().items() if key not in own["properties"]},
                 **{key: self._branch(shape, strict) for key, shape in spec.branches.items()},
                 **{old: {"deprecated": True} for old in spec.deprecated},
                 **{old: {"deprecated": True} for old in PROPERTY_ALIASES.get(type_name, {})},
@@ -170,6 +175,7 @@ class _Maker:
             }
             required = sorted({*own.get("required", ()), *spec.required_branches})
             found[name] = {
+                "title": short_name(type_name),
                 **described(spec),
                 "properties": properties,
                 **({"required": required} if required and strict else {}),
@@ -216,13 +222,18 @@ class _Maker:
                 if polled is not None and type_name not in TRIGGERS:
                     common = self.definitions.properties_of(PollingTrigger)
                     own = self.definitions.properties_of(polled)
-                    own["properties"] = {**common["properties"], **own["properties"]}
+                    own["properties"] = own["properties"] | {
+                        key: one
+                        for key, one in common["properties"].items()
+                        if key not in own["properties"]
+                    }
                     models[type_name] = own
             choices: dict[str, tuple[Schema, tuple[str, ...]]] = {}
             for type_name, schema in models.items():
                 key = type_name if strict else f"{type_name} with defaults"
                 schema["properties"] |= {"id": {}, "type": {}}
                 schema["properties"] |= {old: {"deprecated": True} for old in TRIGGER_ALIASES}
+                schema["title"] = short_name(type_name)
                 if not strict:
                     schema.pop("required", None)
                 found[key] = schema

@@ -46,6 +46,16 @@ def problems(validator: Draft7Validator, text: str) -> list[str]:
     return [f"{error.json_path}: {error.message[:200]}" for error in validator.iter_errors(data)]
 
 
+def test_an_expression_may_stand_for_a_text_of_one_letter(validator) -> None:
+    def csv(separator: str) -> str:
+        kind = "io.kestra.plugin.serdes.csv.CsvToIon"
+        return flow(f"tasks: [{{id: a, type: {kind}, from: x, fieldSeparator: '{separator}'}}]")
+
+    assert not problems(validator, csv("{{ inputs.separator }}"))
+    assert not problems(validator, csv(";"))
+    assert problems(validator, csv("--"))
+
+
 def flow(*lines: str) -> str:
     return "\n".join(("id: f", "namespace: n", *lines))
 
