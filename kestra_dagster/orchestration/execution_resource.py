@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from kestra_dagster.errors import KestraDagsterError
 from kestra_dagster.executor import drives, link_run, terminate
 from kestra_dagster.flow.catalog import FlowCatalog
 from kestra_dagster.flow.model import Flow
@@ -60,22 +62,23 @@ def execution_of_run(
     current = _session(instance, platform, plan.flow, run)
     masker = Masker()
     config = context.resource_config.get("inputs") or {}
-    given = _inputs(plan.flow, config, current, masker)
-    continuation = current.continuation or _continuation(platform, instance, run)
-    execution = open_execution(
-        plan,
-        platform,
-        current.execution_id or _goes_on_with(platform, continuation, current) or run.run_id,
-        given,
-        run_id=run.run_id,
-        labels=current.labels,
-        trigger=current.trigger,
-        masker=masker,
-        listener=_telling(instance, run.run_id, current),
-        continuation=continuation,
-        retry_of=current.retry_of,
-        checked=current.checked,
-    )
+    with _told(context, masker):
+        given = _inputs(plan.flow, config, current, masker)
+        continuation = current.continuation or _continuation(platform, instance, run)
+        execution = open_execution(
+            plan,
+            platform,
+            current.execution_id or _goes_on_with(platform, continuation, current) or run.run_id,
+            given,
+            run_id=run.run_id,
+            labels=current.labels,
+            trigger=current.trigger,
+            masker=masker,
+            listener=_telling(instance, run.run_id, current),
+            continuation=continuation,
+            retry_of=current.retry_of,
+            checked=current.checked,
+        )
     execution.refusal = current.refusal or execution.refusal
     execution.end_run = partial(_end_run, instance, run.run_id)
     instance.add_run_tags(run.run_id, {EXECUTION_TAG: execution.id})
@@ -96,6 +99,17 @@ def execution_of_run(
             if execution.retry_in is not None and not current.makes_retries:
                 _retry(instance, execution, execution.retry_in)
         execution.close()
+
+
+@contextmanager
+def _told(context: dg.InitResourceContext, masker: Masker) -> Iterator[None]:
+    """Log why the execution does not start: Dagster shows that only below stacks of its own."""
+    try:
+        yield
+    except KestraDagsterError as error:
+        if context.log is not None:
+            context.log.error(masker.text(str(error)))
+        raise
 
 
 def _session(

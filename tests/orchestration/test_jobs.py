@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dagster as dg
+import pytest
 
 from kestra_dagster.flow.loader import load_flow
 from kestra_dagster.orchestration.jobs import build_job
@@ -77,3 +78,17 @@ def test_an_op_tells_of_its_task() -> None:
     assert op.name == "a"
     assert op.definition.description == "Says so"
     assert op.definition.tags["kestra/type"] == "io.kestra.plugin.core.log.Log"
+
+
+@pytest.mark.dagster
+def test_a_run_says_why_it_does_not_start() -> None:
+    text = FLOW.replace("core.log.Log", "missing.Send")
+    with dg.DagsterInstance.ephemeral() as instance:
+        job(text).execute_in_process(instance=instance, raise_on_error=False)
+        (run,) = instance.get_runs()
+        logged = [
+            entry.user_message for entry in instance.all_logs(run.run_id) if not entry.dagster_event
+        ]
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert len(logged) == 1
+    assert logged[0].startswith("cannot start `report-2`: not everything in it is supported:")
