@@ -269,6 +269,7 @@ _ROWS: Mapping[str, str] = {
         "compress.ArchiveCompress compress.ArchiveDecompress compress.FileCompress "
         "compress.FileDecompress"
     ),
+    "compress_encryption": "compress.FileDecrypt compress.FileEncrypt",
     "amqp": ("amqp.Consume amqp.CreateQueue amqp.DeclareExchange amqp.Publish amqp.QueueBind"),
     "elasticsearch": " ".join(
         f"{family}.{name}"
@@ -325,8 +326,12 @@ _ROWS: Mapping[str, str] = {
     "redis_cli": "redis.cli.RedisCLI",
     "redis_json": "redis.json.Delete redis.json.Get redis.json.Increment redis.json.Set",
     "serdes_avro": (
-        "serdes.avro.AvroToIon serdes.avro.IonToAvro serdes.parquet.IonToParquet "
-        "serdes.parquet.ParquetToIon"
+        "serdes.avro.AvroToIon serdes.avro.InferAvroSchemaFromIon serdes.avro.IonToAvro "
+        "serdes.parquet.IonToParquet serdes.parquet.ParquetToIon"
+    ),
+    "serdes_markdown": (
+        "serdes.markdown.HtmlToMarkdown serdes.markdown.MarkdownToHtml "
+        "serdes.markdown.MarkdownToText"
     ),
     "serdes_csv": "serdes.csv.CsvToIon serdes.csv.IonToCsv",
     "serdes_excel": "serdes.excel.ExcelToIon serdes.excel.IonToExcel",

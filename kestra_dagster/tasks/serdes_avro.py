@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from typing import Any, ClassVar, Literal
@@ -115,6 +116,19 @@ class IonToAvro(RecordWriter):
                 fastavro.writer(file, fastavro.parse_schema(schema), counted(), codec=codec)
             context.metric("records", count)
             return {"uri": context.storage.put(path, "rows.avro"), "size": count}
+
+
+class InferAvroSchemaFromIon(Conversion):
+    """Write the Avro schema that the first rows fit, as IonToAvro guesses it."""
+
+    number_of_rows_to_scan: Dynamic[int] = Field(default=100, ge=1)
+
+    def run(self, context: TaskContext) -> Mapping[str, Any]:
+        first = list(islice(read_rows(self.from_, context), self.number_of_rows_to_scan))
+        if not first:
+            raise TaskFailed(f"`{self.from_}` has no rows, so there is no schema to be found")
+        schema = json.dumps(guessed_schema(first)).encode()
+        return {"uri": context.storage.put(schema, "schema.avsc")}
 
 
 class ParquetToIon(Conversion):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 import zipfile
 
@@ -15,6 +16,7 @@ from kestra_dagster.tasks.compress import (
     FileCompress,
     FileDecompress,
 )
+from kestra_dagster.tasks.compress_encryption import FileDecrypt, FileEncrypt
 
 COMPRESSIONS = ("GZIP", "BZIP2", "XZ", "LZMA", "ZSTD", "DEFLATE")
 DATA = b"some text, " * 50_000
@@ -88,3 +90,45 @@ def test_kinds_that_are_not_there(context) -> None:
         context.run(FileCompress, {"from": uri, "compression": "SNAPPY"})
     with pytest.raises(TaskFailed, match="cannot be read as ZIP"):
         context.run(ArchiveDecompress, {"from": uri, "algorithm": "ZIP"})
+
+
+@pytest.mark.parametrize("kind", ["PBKDF2_SHA256", "PBKDF2_SHA512", "ARGON2ID", "SCRYPT"])
+def test_encrypted_and_back(context, kind) -> None:
+    given = {"password": "p w", "iterations": 2000}
+    more = {"memory": 1024, "argon2TimeCost": 1, "keyDerivation": kind}
+    for data in (b"", DATA * 3):
+        uri = context.storage.put(data, "data.txt")
+        locked = context.run(FileEncrypt, {"from": uri, **given, **more})["uri"]
+        assert b"some text" not in context.storage.local_path(locked).read_bytes()
+        back = context.run(FileDecrypt, {"from": locked, **given})["uri"]
+        assert context.storage.local_path(back).read_bytes() == data
+        assert back.endswith("/data.txt")
+    with pytest.raises(TaskFailed, match=r"cannot be decrypted") as failed:
+        context.run(FileDecrypt, {"from": locked, **given, "password": "other"})
+    assert "other" not in str(failed.value)
+    content = bytearray(context.storage.local_path(locked).read_bytes())
+    for place in () if kind == "PBKDF2_SHA256" else (20, 60, -1):
+        changed = bytes([*content[:place], content[place] ^ 1, *content[place:][1:]])
+        with pytest.raises(TaskFailed, match=r"cannot be decrypted"):
+            context.run(FileDecrypt, {"from": context.storage.put(changed, "x"), **given})
+    for short in (content[:12], content[:40]):
+        with pytest.raises(TaskFailed, match=r"cannot be decrypted"):
+            context.run(FileDecrypt, {"from": context.storage.put(bytes(short), "x"), **given})
+
+
+def test_openssl_reads_what_is_encrypted_and_back(context) -> None:
+    uri = context.storage.put(DATA, "data.txt")
+    given = {"password": "p w", "iterations": 2000}
+    openssl = ["openssl", "enc", "-aes-256-cbc", "-pbkdf2", "-iter", "2000", "-pass", "pass:p w"]
+    locked = context.run(FileEncrypt, {"from": uri, **given})["uri"]
+    path = context.storage.local_path(locked)
+    read = subprocess.run([*openssl, "-d", "-in", path], check=True, capture_output=True)
+    assert read.stdout == DATA
+    made = subprocess.run([*openssl, "-e"], input=DATA, check=True, capture_output=True).stdout
+    back = context.run(FileDecrypt, {"from": context.storage.put(made, "y"), **given})["uri"]
+    assert context.storage.local_path(back).read_bytes() == DATA
+    with pytest.raises(TaskFailed, match="is no encrypted file"):
+        context.run(FileDecrypt, {"from": uri, **given})
+    asked = {"from": uri, **given, "keyDerivation": "SCRYPT", "memory": 1000}
+    with pytest.raises(TaskMisconfigured, match="no key can be made by SCRYPT"):
+        context.run(FileEncrypt, asked)

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.tasks.rows import read_rows
-from kestra_dagster.tasks.serdes_avro import AvroToIon, IonToAvro, IonToParquet, ParquetToIon
+from kestra_dagster.tasks.serdes_avro import (
+    AvroToIon,
+    InferAvroSchemaFromIon,
+    IonToAvro,
+    IonToParquet,
+    ParquetToIon,
+)
 from kestra_dagster.tasks.serdes_csv import CsvToIon, IonToCsv
 from kestra_dagster.tasks.serdes_excel import ExcelToIon, IonToExcel
 from kestra_dagster.tasks.serdes_json import (
@@ -27,6 +33,7 @@ from kestra_dagster.tasks.serdes_json import (
     YamlToIon,
     YamlToJson,
 )
+from kestra_dagster.tasks.serdes_markdown import HtmlToMarkdown, MarkdownToHtml, MarkdownToText
 from kestra_dagster.tasks.serdes_xml import IonToXml, XmlToIon
 
 ROWS = [
@@ -224,6 +231,53 @@ def test_files_are_what_other_tools_read(context) -> None:
     for task in (AvroToIon, ParquetToIon, ExcelToIon):
         with pytest.raises(TaskFailed, match="is no "):
             context.run(task, {"from": stored(context, ROWS)})
+
+
+def test_the_schema_of_rows_is_one_that_they_are_written_by(context) -> None:
+    found = context.run(InferAvroSchemaFromIon, {"from": stored(context, ROWS)})
+    schema = context.storage.local_path(found["uri"]).read_text()
+    types = {field["name"]: field["type"][1] for field in json.loads(schema)["fields"]}
+    assert types == {"id": "long", "name": "string", "paid": "double", "ok": "boolean"}
+    avro = context.run(IonToAvro, {"from": stored(context, ROWS), "schema": schema})
+    assert rows(context, context.run(AvroToIon, {"from": avro["uri"]})["uri"]) == ROWS
+    one = {"from": stored(context, [{"n": 1}, {"n": 1.5}]), "numberOfRowsToScan": 1}
+    found = context.run(InferAvroSchemaFromIon, one)
+    assert '["null", "long"]' in context.storage.local_path(found["uri"]).read_text()
+    with pytest.raises(TaskFailed, match="has no rows"):
+        context.run(InferAvroSchemaFromIon, {"from": stored(context, [])})
+
+
+def test_markdown(context) -> None:
+    def converted(task, content: bytes, **options) -> str:
+        uri = context.run(task, {"from": context.storage.put(content, "a"), **options})["uri"]
+        content = context.storage.local_path(uri).read_bytes()
+        assert context.metrics[-1][:2] == (
+            "bytes",
+            len(content.decode(options.get("charset", "utf-8"))),
+        )
+        return content.decode(options.get("charset", "utf-8"))
+
+    text = "# Tïtle\n\nIs **bold**,\n[a link](/x) & `code`  \nnext\n\n- one\n- two <b>x</b>\n"
+    assert converted(MarkdownToHtml, text.encode("latin-1"), charset="latin-1") == (
+        "<h1>Tïtle</h1>\n<p>Is <strong>bold</strong>,\n"
+        '<a href="/x">a link</a> &amp; <code>code</code><br />\nnext</p>\n'
+        "<ul>\n<li>one</li>\n<li>two <b>x</b></li>\n</ul>\n"
+    )
+    plain = "Tïtle\nIs bold, a link & \nnext\n- one\n\n- two x"
+    assert converted(MarkdownToText, text.encode()) == plain
+    page = (
+        "<html><head><title>no</title></head><body><nav>no</nav><h2>Tïtle</h2>"
+        '<p>Is <b>bold</b> <a href="x">link</a></p><script>no()</script>'
+        "<ul><li>one</li></ul></body></html>"
+    )
+    base = {"ignoreTags": ["nav"], "baseUri": "https://a.example/b/"}
+    assert converted(HtmlToMarkdown, page.encode(), **base) == (
+        "## Tïtle\n\nIs **bold** [link](https://a.example/b/x)\n\n* one\n"
+    )
+    with pytest.raises(TaskFailed, match="is not text in UTF-8"):
+        converted(MarkdownToText, text.encode("latin-1"))
+    with pytest.raises(TaskMisconfigured, match=r"`a\[`"):
+        converted(HtmlToMarkdown, page.encode(), ignoreTags=["a["])
 
 
 def test_excel_there_and_back(context) -> None:
