@@ -344,6 +344,7 @@ _ROWS: Mapping[str, str] = {
         ("jdbc.clickhouse.BulkInsert", *(f"jdbc.{name}.{kind}" for name in JDBC for kind in _SQL))
     ),
     "jdbc_copy": "jdbc.postgresql.CopyIn jdbc.postgresql.CopyOut",
+    "jdbc_snowflake": "jdbc.snowflake.Download jdbc.snowflake.Upload",
 }
 """Module -> type names, without the usual prefix; the class has the last part as its name, or what
 stands after `=`.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from kestra_dagster.errors import Cancelled, TaskFailed
+from pydantic import Field
+
+from kestra_dagster.errors import Cancelled, TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
@@ -116,6 +119,51 @@ class Postgresql(JdbcConnection):
         return {name: value for name, value in given.items() if value}
 
 
+class Snowflake(JdbcConnection):
+    """Snowflake, with what a session begins with, and keys in place of passwords."""
+
+    database = "snowflake"
+    session_database: Dynamic[Text] | None = Field(None, alias="database")
+    session_schema: Dynamic[Text] | None = Field(None, alias="schema")
+    warehouse: Dynamic[Text] | None = None
+    role: Dynamic[Text] | None = None
+    query_tag: Dynamic[Text] | None = None
+    private_key: Dynamic[Text] | None = None
+    private_key_password: Dynamic[Text] | None = None
+    private_key_file: Dynamic[Text] | None = None
+    private_key_file_password: Dynamic[Text] | None = None
+
+    def connect_arguments(self) -> dict[str, Any]:
+        given = {
+            "database": self.session_database,
+            "schema": self.session_schema,
+            "warehouse": self.warehouse,
+            "role": self.role,
+            "session_parameters": {"QUERY_TAG": self.query_tag} if self.query_tag else None,
+            "private_key": self._key(),
+            "private_key_file": self.private_key_file,
+            "private_key_file_pwd": self.private_key_file_password,
+        }
+        return {name: value for name, value in given.items() if value}
+
+    def _key(self) -> bytes | None:
+        """Return the key as the driver takes it; it may be PEM, or what stands between its ends."""
+        if not self.private_key:
+            return None
+        from cryptography.hazmat.primitives import serialization as formats
+
+        password = self.private_key_password.encode() if self.private_key_password else None
+        try:
+            if "BEGIN" in self.private_key:
+                key = formats.load_pem_private_key(self.private_key.encode(), password)
+            else:
+                key = formats.load_der_private_key(b64decode(self.private_key), password)
+        except (ValueError, TypeError) as error:
+            raise TaskMisconfigured(f"`privateKey` cannot be read: {error}") from None
+        none = formats.NoEncryption()
+        return key.private_bytes(formats.Encoding.DER, formats.PrivateFormat.PKCS8, none)
+
+
 class FileDatabase(JdbcConnection):
     """A database that is one file, which may come from and go to internal storage."""
 
@@ -203,6 +251,7 @@ OWN: Mapping[str, type[JdbcConnection]] = {
     "duckdb": Duckdb,
     "postgresql": Postgresql,
     "redshift": Postgresql,
+    "snowflake": Snowflake,
     "sqlite": Sqlite,
 }
 """Databases with properties of their own."""

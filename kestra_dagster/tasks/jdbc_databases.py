@@ -223,7 +223,11 @@ _LIBPQ = {
     "ApplicationName": "application_name",
     "connectTimeout": "connect_timeout",
 }
-_SNOWFLAKE = {name: name for name in ("warehouse", "role", "account")}
+_SNOWFLAKE = {
+    **{name: name for name in ("warehouse", "role", "account", "schema", "database")},
+    "db": "database",
+    "authenticator": "authenticator",
+}
 _MYSQL = {"charset": "charset", "unix_socket": "unix_socket", "localSocket": "unix_socket"}
 
 DATABASES: Mapping[str, Database] = {

@@ -38,13 +38,23 @@ def rows_of(
     from kestra_dagster.expressions.java_time import zone_of
 
     in_zone = zone_of(zone) if zone else None
-    labels = list(result.keys())
+    labels = _labels(result)
     while batch := result.fetchmany(at_once):
         check()
         for row in batch:
             yield {
                 label: cell(value, in_zone) for label, value in zip(labels, tuple(row), strict=True)
             }
+
+
+def _labels(result: CursorResult) -> list[str]:
+    """Return the names of columns as the database has them.
+
+    SQLAlchemy makes small letters of the capitals of Oracle, Snowflake and others.
+    """
+    keys = list(result.keys())
+    described = getattr(result.cursor, "description", None) or ()
+    return [column[0] for column in described] if len(described) == len(keys) else keys
 
 
 def cell(value: Any, zone: tzinfo | None) -> Any:
