@@ -159,10 +159,22 @@ TUNED_SPARK: Mapping[str, str] = {
 }
 """Measured with benchmarks/lake.py; a partition's files end up between 10 and 100 MB."""
 
+MANY_ROWS = 5_000_000
+"""Rows of a day from which it pays that the driver's JVM optimizes what runs most."""
+
+OPTIMIZING = (
+    "-XX:TieredStopAtLevel=4 -XX:Tier4InvocationThreshold=50000"
+    " -XX:Tier4MinInvocationThreshold=6000 -XX:Tier4CompileThreshold=150000"
+    " -XX:Tier4BackEdgeThreshold=400000"
+)
+"""Ten times Java's thresholds: what only plans, each time another way, is not worth optimizing."""
+
 
 def spark_properties(lake: Lake) -> dict[str, str]:
     """Return the cluster's `spark-defaults`."""
     properties = {**TUNED_SPARK}
+    if lake.rows_per_day >= MANY_ROWS:
+        properties["spark.driver.extraJavaOptions"] = OPTIMIZING
     if lake.open_lineage_url:
         properties |= {
             "spark.jars.packages": lake.open_lineage_package,

@@ -7,9 +7,6 @@ import dataclasses
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-REPEATED = "repeated"
-"""The reason of a record that another one of its key came after; it is not rejected."""
-
 Rule = tuple[str, str]
 """A reason, and the SQL condition under which a conformed row is rejected for it."""
 
@@ -166,12 +163,12 @@ def conformed(raw: DataFrame, table: str) -> DataFrame:
 
 
 def rejected(checked: DataFrame, table: str) -> DataFrame:
-    """Return rows with a reason against them as the quarantine keeps them.
+    """Return rows that there is a reason against as the quarantine keeps them.
 
     What broke a rule is kept as it came; what refers to nothing, conformed.
     """
     columns = ", ".join(CLEANING[table].columns)
-    return checked.where(f"reason <> '{REPEATED}'").selectExpr(
+    return checked.selectExpr(
         f"'{table}' as source",
         "reason",
         f"if(broken is null, to_json(struct({columns})), to_json(raw)) as record",

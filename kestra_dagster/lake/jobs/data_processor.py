@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -28,8 +28,8 @@ from kestra_dagster.lake.jobs.partitions import (
     summary,
 )
 
-ADAPTIVE_FROM = 2_000_000
-"""Raw rows of a day from which Spark's adaptive execution pays."""
+ADAPTIVE_FROM = 50_000_000
+"""Raw rows of a day from which Spark's adaptive execution pays; it plans anew after each stage."""
 
 LOOKED_UP_ROWS = 4_000_000
 """Rows of a table up to which it is copied to each executor; some 100 MB of memory in each."""
@@ -51,26 +51,37 @@ class Processing:
     def run(self) -> Manifest:
         """Write all tables of the day; return the manifest."""
         rows = self._raw_rows()
-        with settings(self._lake.spark, small_day(rows) if rows < ADAPTIVE_FROM else {}):
+        with settings(self._lake.spark, planned_once(rows) if rows < ADAPTIVE_FROM else {}):
             last = repeats.last_records(self._raw, rows).persist()
             try:
                 with self._watch.measure("repeated"):
                     self._repeated = repeats.count_lost(last)
-                self._write_tables({name: self._rows(name, last) for name in RAW})
+                self._write_tables(last)
                 return self._manifest()
             finally:
                 last.unpersist()
 
-    def _write_tables(self, rows: Mapping[str, DataFrame]) -> None:
+    def _write_tables(self, last: DataFrame) -> None:
+        rows = {name: clean.conformed(frame, name) for name, frame in self._raw.items()}
         checked = {name: star.referring_nowhere(rows[name]) for name in ("customers", "products")}
+
+        def accepted(name: str) -> DataFrame:
+            return repeats.without_lost(checked[name].where("reason is null"), last, name)
+
+        def rejected(name: str) -> DataFrame:
+            # What broke a rule is rejected also where a valid record of its key is there.
+            found = checked[name].where("reason is not null")
+            found = repeats.without_lost(found, last, name, unless="broken is not null")
+            return clean.rejected(found, name)
+
         customers, products = together(
-            lambda: self._write(_accepted(checked["customers"]), "dim_customer"),
-            lambda: self._write(_accepted(checked["products"]), "dim_product"),
+            lambda: self._write(accepted("customers"), "dim_customer"),
+            lambda: self._write(accepted("products"), "dim_product"),
         )
         customers = self._looked_up(customers, "customers")
         products = self._looked_up(products, "products")
         checked["orders"] = star.referring_orders(rows["orders"], customers, self._day)
-        kept = star.kept(_accepted(checked["orders"])).persist()
+        kept = star.kept(accepted("orders")).persist()
         orders = self._looked_up(kept, "orders")
         checked["order_lines"] = star.referring_lines(rows["order_lines"], orders, products)
         checked["payments"] = star.referring_payments(rows["payments"], orders)
@@ -80,8 +91,8 @@ class Processing:
 
         def sales() -> None:
             lines, payments = together(
-                lambda: self._write(_accepted(checked["order_lines"]), "fct_order_lines"),
-                lambda: self._write(_accepted(checked["payments"]), "fct_payments"),
+                lambda: self._write(accepted("order_lines"), "fct_order_lines"),
+                lambda: self._write(accepted("payments"), "fct_payments"),
             )
             together(
                 lambda: self._write(star.with_totals(kept, lines, payments), "fct_orders"),
@@ -89,28 +100,21 @@ class Processing:
             )
 
         def traffic() -> None:
-            events = self._write(_accepted(checked["web_events"]), "fct_web_events")
+            events = self._write(accepted("web_events"), "fct_web_events")
             self._write(star.daily_traffic(events), "daily_traffic")
 
-        rejected = [clean.rejected(frame, name) for name, frame in checked.items()]
+        def quarantine() -> None:
+            rejects = [rejected(name) for name in checked]
+            self._write(functools.reduce(DataFrame.unionByName, rejects), "quarantine")
+
         try:
-            together(
-                sales,
-                traffic,
-                lambda: self._write(
-                    functools.reduce(DataFrame.unionByName, rejected), "quarantine"
-                ),
-            )
+            together(sales, traffic, quarantine)
         finally:
             kept.unpersist()
 
     def _raw_table(self, name: str) -> DataFrame:
         table = self._published["tables"][name]
         return clean.positioned(self._lake.read(table["path"], table["columns"]))
-
-    def _rows(self, name: str, last: DataFrame) -> DataFrame:
-        """Return all rows of a raw table, conformed, with what is to be said against each."""
-        return repeats.with_last(clean.conformed(self._raw[name], name), last, name)
 
     def _looked_up(self, frame: DataFrame, source: str) -> DataFrame:
         """Return a table as it is joined: as a copy for each executor where it is not too long."""
@@ -163,15 +167,11 @@ class Processing:
         return self._lake.read(prefix, PROCESSED[table].columns)
 
 
-def _accepted(checked: DataFrame) -> DataFrame:
-    return checked.where("reason is null")
-
-
-def small_day(rows: int) -> dict[str, str]:
-    """Return settings that plan once: to plan anew after each stage is a fifth of a small day."""
+def planned_once(rows: int) -> dict[str, str]:
+    """Return settings for a day whose size is known: what is to be spread is spread by that."""
     return {
         "spark.sql.adaptive.enabled": "false",
-        "spark.sql.shuffle.partitions": str(1 + rows // 250_000),
+        "spark.sql.shuffle.partitions": str(1 + rows // 500_000),
     }
 
 

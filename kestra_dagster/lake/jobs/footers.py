@@ -30,13 +30,28 @@ class Footer:
     """ISO date, None where there is no row."""
 
 
-def read(jvm: Any, configuration: Any, paths: Sequence[Any], dates: Sequence[str] = ()) -> Footer:
+@dataclasses.dataclass(frozen=True)
+class Parquet:
+    """Classes of the JVM."""
+
+    input_file: Any
+    reader: Any
+
+    @classmethod
+    def of(cls, jvm: Any) -> Parquet:
+        hadoop = jvm.org.apache.parquet.hadoop
+        return cls(hadoop.util.HadoopInputFile, hadoop.ParquetFileReader)
+
+
+def read(
+    parquet: Parquet, configuration: Any, paths: Sequence[Any], dates: Sequence[str] = ()
+) -> Footer:
     """Return what all files together say; `dates` are the columns whose newest date is wanted.
 
     Should the types of the files differ, those of one that differs from the first are told.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        files = list(pool.map(lambda path: _file(jvm, configuration, path, dates), paths))
+        files = list(pool.map(lambda path: _file(parquet, configuration, path, dates), paths))
     types = [file.columns for file in files]
     names = [name for name, _ in types[0]] if types else []
     return Footer(
@@ -55,10 +70,8 @@ def _sum(values: Sequence[int | None]) -> int | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def _file(jvm: Any, configuration: Any, path: Any, dates: Sequence[str]) -> Footer:
-    hadoop = jvm.org.apache.parquet.hadoop
-    source = hadoop.util.HadoopInputFile.fromPath(path, configuration)
-    reader = hadoop.ParquetFileReader.open(source)
+def _file(parquet: Parquet, configuration: Any, path: Any, dates: Sequence[str]) -> Footer:
+    reader = parquet.reader.open(parquet.input_file.fromPath(path, configuration))
     try:
         footer = reader.getFooter()
     finally:

@@ -72,6 +72,9 @@ class Lake:
         java: Any = spark
         self._jvm = java._jvm
         self._configuration = java._jsc.hadoopConfiguration()
+        # Each name that is looked up in the JVM has it search all jars: classes are kept.
+        self._path_class = self._jvm.org.apache.hadoop.fs.Path
+        self._parquet = footers.Parquet.of(self._jvm)
 
     def write(self, frame: DataFrame, layer: str, table: str, day: str, version: str) -> None:
         """Write a table's part of a day into the folder of this attempt."""
@@ -103,7 +106,7 @@ class Lake:
             files = self._files(prefix)
             paths = [self._path(prefix + item["name"]) for item in files]
             date = [dates[name]] if name in dates else []
-            footer = footers.read(self._jvm, self._configuration, paths, date)
+            footer = footers.read(self._parquet, self._configuration, paths, date)
             described[name] = {
                 "path": prefix,
                 "rows": footer.rows,
@@ -175,7 +178,7 @@ class Lake:
             stream.close()
 
     def _path(self, key: str) -> Any:
-        return self._jvm.org.apache.hadoop.fs.Path(f"{self.root}/{key}")
+        return self._path_class(f"{self.root}/{key}")
 
 
 def files_for(rows: float) -> int:

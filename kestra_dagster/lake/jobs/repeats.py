@@ -12,25 +12,43 @@ from collections.abc import Mapping
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from kestra_dagster.lake.jobs.catalog import RAW, Table
+from kestra_dagster.lake.jobs.catalog import PROCESSED, RAW, Table
 from kestra_dagster.lake.jobs.clean import conformed
 
 _FEW = 200_000_000
-"""Rows of a day up to which the hashes of its repeated keys fit into the memory of an executor."""
+"""Rows of a day up to which the places of its repeated keys fit into the memory of an executor."""
+
+_TABLES = sorted({*RAW, *PROCESSED})
 
 
-def repeated_hashes(frames: Mapping[str, DataFrame], keys: Mapping[str, Table]) -> DataFrame:
-    """Return the `_hash` of each key that several rows have, of all tables together.
+def repeated_keys(frames: Mapping[str, DataFrame], keys: Mapping[str, Table]) -> DataFrame:
+    """Return which keys several rows have, of all tables together: `block` and `again`.
 
-    Two keys may have the same hash: more are found than are repeated, none is missed.
+    Keys are bits: numbers that are close to each other share a row here, and the whole stays small.
+    Of keys with two parts some share a bit: more are found than are repeated, none is missed.
     """
-    hashes = [frame.selectExpr(f"{_hash(keys[name])} as _hash") for name, frame in frames.items()]
-    return _union(hashes).groupBy("_hash").count().where("count > 1").select("_hash")
+    bits = [frame.selectExpr(*_place(keys[name], "block", "bit")) for name, frame in frames.items()]
+    blocks = (
+        _union(bits)
+        .where("block is not null")
+        .groupBy("block")
+        .agg(
+            F.expr("count(*) as rows"),
+            F.expr("bit_or(bit) as seen"),
+            F.expr("bit_xor(bit) as odd"),
+        )
+    )
+    # What is seen and not odd came twice. Where something came three times the numbers do not add
+    # up, and the whole block is told.
+    return blocks.where("rows > bit_count(seen)").selectExpr(
+        "block",
+        "if(rows = bit_count(seen) + bit_count(seen & ~odd), seen & ~odd, seen) as again",
+    )
 
 
 def count_repeated(frames: Mapping[str, DataFrame], keys: Mapping[str, Table]) -> dict[str, int]:
     """Return for each table how many rows come on top of one for each key."""
-    if repeated_hashes(frames, keys).isEmpty():
+    if repeated_keys(frames, keys).isEmpty():
         return dict.fromkeys(frames, 0)
     return {name: _more_than_keys(frame, keys[name]) for name, frame in frames.items()}
 
@@ -45,16 +63,15 @@ def last_records(raw: Mapping[str, DataFrame], rows: int) -> DataFrame:
 
     Columns: `source`, `k1`, `k2`, `last` (received_at, _file, _row), `records` (number of valid).
     """
-    repeated = repeated_hashes(raw, RAW)
+    repeated = repeated_keys(raw, RAW)
     if rows <= _FEW:
         repeated = F.broadcast(repeated)
     candidates = []
     for name, frame in raw.items():
         table = RAW[name]
-        some = conformed(
-            frame.withColumn("_hash", F.expr(_hash(table))).join(repeated, "_hash", "left_semi"),
-            name,
-        )
+        placed = frame.selectExpr("*", *_place(table, "_block", "_bit"))
+        same = F.expr("_block = block and (_bit & again) <> 0")
+        some = conformed(placed.join(repeated, same, "left_semi"), name)
         # As a condition of the aggregate it is not tried on rows that are no candidates.
         position = "if(reason is null, struct(received_at, _file, _row), null) as position"
         candidates.append(some.selectExpr(f"'{name}' as source", *_generic(table), position))
@@ -69,15 +86,19 @@ def count_lost(records: DataFrame) -> dict[str, int]:
     return {row["source"]: row["lost"] for row in counted.collect()}
 
 
-def with_last(rows: DataFrame, records: DataFrame, table: str) -> DataFrame:
-    """Add `lost`, whether another valid record of the row's key is the last; null if it is not."""
+def without_lost(rows: DataFrame, records: DataFrame, table: str, unless: str = "") -> DataFrame:
+    """Leave out rows of which another valid record of their key is the last.
+
+    Rows that meet `unless`, a condition in SQL, stay nevertheless.
+    """
     keys = RAW[table].key
     named = ["k1 as _k1", "k2 as _k2"][: len(keys)]
     known = records.where(f"source = '{table}'").selectExpr(*named, "last as _last")
     same = " and ".join(f"{key} = _k{number}" for number, key in enumerate(keys, start=1))
+    last = "_last is null or (_last._file = _file and _last._row = _row)"
     joined = rows.join(known, F.expr(same), "left")
-    lost = F.expr("_last._file <> _file or _last._row <> _row")
-    return joined.withColumn("lost", lost).drop("_k1", "_k2", "_last")
+    kept = joined.where(f"{last} or {unless}" if unless else last)
+    return kept.drop("_k1", "_k2", "_last")
 
 
 def _generic(table: Table) -> tuple[str, str]:
@@ -86,9 +107,12 @@ def _generic(table: Table) -> tuple[str, str]:
     return f"cast({first} as bigint) as k1", f"cast({second} as bigint) as k2"
 
 
-def _hash(table: Table) -> str:
-    """Return SQL for a number in place of the key; those of different tables do not meet."""
-    return f"xxhash64('{table.name}', {', '.join(table.key)})"
+def _place(table: Table, block: str, bit: str) -> tuple[str, str]:
+    """Return SQL for the block of a key, which no two tables share, and for its bit there."""
+    parts = [f"cast({part} as bigint)" for part in table.key]
+    key = parts[0] if len(parts) == 1 else f"(shiftleft({parts[0]}, 3) ^ {parts[1]})"
+    number = f"shiftleft(shiftright({key}, 6), 4) | {_TABLES.index(table.name)}"
+    return f"{number} as {block}", f"shiftleft(1L, cast({key} & 63 as int)) as {bit}"
 
 
 def _union(frames: list[DataFrame]) -> DataFrame:

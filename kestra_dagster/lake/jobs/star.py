@@ -6,7 +6,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from kestra_dagster.lake.jobs.catalog import PROCESSED
-from kestra_dagster.lake.jobs.clean import REPEATED
 
 
 def shaped(frame: DataFrame, table: str) -> DataFrame:
@@ -16,12 +15,11 @@ def shaped(frame: DataFrame, table: str) -> DataFrame:
 
 
 def reason(*others: str) -> str:
-    """Return SQL for the first reason against a row: its own, a later record, a reference.
+    """Return SQL for the first reason against a row: its own, or a reference.
 
     `others` are cases for references, such as `when has_order is null then '...'`.
     """
-    own = f"when reason is not null then reason when lost then '{REPEATED}'"
-    return f"case {own} {' '.join(others)} end as reason"
+    return f"case when reason is not null then reason {' '.join(others)} end as reason"
 
 
 def referring_orders(orders: DataFrame, customers: DataFrame, day: str) -> DataFrame:
@@ -38,7 +36,7 @@ def referring_orders(orders: DataFrame, customers: DataFrame, day: str) -> DataF
 
 def kept(orders: DataFrame) -> DataFrame:
     """Return of accepted orders what other tables need of them, and theirs."""
-    return orders.drop("received_at", "raw", "_file", "_row", "lost", "broken", "reason")
+    return orders.drop("received_at", "raw", "_file", "_row", "broken", "reason")
 
 
 def referring_lines(lines: DataFrame, orders: DataFrame, products: DataFrame) -> DataFrame:
@@ -101,10 +99,10 @@ def with_totals(orders: DataFrame, lines: DataFrame, payments: DataFrame) -> Dat
     paid = payments.where("status = 'paid'").groupBy("order_id").agg({"amount": "sum"})
     sold = sold.selectExpr("order_id", "`sum(amount)` as sold", "`count(line_number)` as number")
     paid = paid.selectExpr("order_id", "`sum(amount)` as paid")
-    # All three are spread by order anyway; hashing them spares three sorts.
+    # Sorting can be put aside on disk; tables of hashes stay in memory until the file is written.
     return (
-        orders.join(sold.hint("shuffle_hash"), "order_id", "left")
-        .join(paid.hint("shuffle_hash"), "order_id", "left")
+        orders.join(sold.hint("merge"), "order_id", "left")
+        .join(paid.hint("merge"), "order_id", "left")
         .selectExpr(
             "*",
             "coalesce(number, 0) as lines",

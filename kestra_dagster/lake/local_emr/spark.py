@@ -38,7 +38,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 _S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^/\s,]+)/")
 _JVM = "-XX:-UsePerfData -XX:+UseParallelGC -XX:MetaspaceSize=256m -XX:TieredStopAtLevel=1"
 """Most of a small step is Spark's own start, which takes half the CPU time without the optimizing
-compiler; from some 1e6 rows on `spark.driver.extraJavaOptions: -XX:TieredStopAtLevel=4` is better.
+compiler; a cluster made for many rows asks for it (`spark.driver.extraJavaOptions`).
 """
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kestra_dagster.lake.jobs import data_generator
+from kestra_dagster.lake.jobs import data_generator, repeats
 from kestra_dagster.lake.jobs.catalog import FACT_OF, PROCESSED, RAW
 from kestra_dagster.lake.jobs.checks import judge
 from kestra_dagster.lake.jobs.data_processor import Processing
@@ -201,6 +201,20 @@ def test_types_are_conformed_and_e_mail_addresses_are_not_in_clear(lake: Lake, p
         "app",
         "phone",
     }
+
+
+def test_keys_that_came_again_are_found_and_at_most_their_neighbours(lake: Lake) -> None:
+    keys = lake.spark.sql(
+        "select explode(array(1L, 5L, 5L, 70L, 70L, 70L, 71L, 200L, -3L, -3L, null)) as order_id"
+    )
+    found = repeats.repeated_keys({"orders": keys}, {"orders": PROCESSED["fct_orders"]}).collect()
+    again = {
+        ((row["block"] >> 4) << 6) + bit
+        for row in found
+        for bit in range(64)
+        if row["again"] >> bit & 1
+    }
+    assert again == {5, -3, 70, 71}, "71 is told since 70 came three times"
 
 
 class Careless(Processing):
