@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 Rule = tuple[str, str]
 """A reason, and the SQL condition under which a conformed row is rejected for it."""
@@ -135,12 +134,23 @@ CLEANING: dict[str, Cleaning] = {
 }
 
 
-def positioned(raw: DataFrame) -> DataFrame:
-    """Add where each row stands, in columns that begin with `_` as all that is not the row's."""
-    return raw.selectExpr("*", "_metadata.file_name as _file", "_metadata.row_index as _row")
+def positioned(raw: DataFrame, table: str) -> DataFrame:
+    """Return raw rows with `raw`, all that came, and where they stand: `_file` and `_row`.
+
+    Columns of other versions of the schema are there too.
+    """
+    defaults = CLEANING[table].defaults
+    missing = [f"{sql} as {name}" for name, sql in defaults.items() if name not in raw.columns]
+    return raw.selectExpr(
+        "*",
+        f"struct({', '.join(raw.columns)}) as raw",
+        "_metadata.file_name as _file",
+        "_metadata.row_index as _row",
+        *missing,
+    )
 
 
-def conformed(raw: DataFrame, table: str) -> DataFrame:
+def conformed(rows: DataFrame, table: str) -> DataFrame:
     """Return all `positioned` rows with conformed columns, and what decides on them.
 
     Further columns: `reason` (null if it breaks no rule), `received_at`, `raw`, `_file`, `_row`.
@@ -148,18 +158,9 @@ def conformed(raw: DataFrame, table: str) -> DataFrame:
     them out twice.
     """
     cleaning = CLEANING[table]
-    columns = ", ".join(name for name in raw.columns if not name.startswith("_"))
-    missing = {
-        name: F.expr(sql) for name, sql in cleaning.defaults.items() if name not in raw.columns
-    }
-    frame = raw.withColumns(missing) if missing else raw
-    return frame.selectExpr(
-        *[f"{sql} as {name}" for name, sql in cleaning.columns.items()],
-        "received_at",
-        f"struct({columns}) as raw",
-        "_file",
-        "_row",
-    ).selectExpr("*", f"{first_reason(cleaning.rules)} as reason")
+    columns = [f"{sql} as {name}" for name, sql in cleaning.columns.items()]
+    frame = rows.selectExpr(*columns, "received_at", "raw", "_file", "_row")
+    return frame.selectExpr("*", f"{first_reason(cleaning.rules)} as reason")
 
 
 def rejected(checked: DataFrame, table: str) -> DataFrame:

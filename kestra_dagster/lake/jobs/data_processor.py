@@ -65,13 +65,16 @@ class Processing:
         rows = {name: clean.conformed(frame, name) for name, frame in self._raw.items()}
         checked = {name: star.referring_nowhere(rows[name]) for name in ("customers", "products")}
 
+        lasts = {name: repeats.last_of(last, name) for name in RAW}
+
         def accepted(name: str) -> DataFrame:
-            return repeats.without_lost(checked[name].where("reason is null"), last, name)
+            condition = "reason is null and not {lost}"
+            return repeats.chosen(checked[name], lasts[name], name, condition)
 
         def rejected(name: str) -> DataFrame:
             # What broke a rule is rejected also where a valid record of its key is there.
-            found = checked[name].where("reason is not null")
-            found = repeats.without_lost(found, last, name, unless="broken is not null")
+            condition = "reason is not null and (broken is not null or not {lost})"
+            found = repeats.chosen(checked[name], lasts[name], name, condition)
             return clean.rejected(found, name)
 
         customers, products = together(
@@ -114,7 +117,7 @@ class Processing:
 
     def _raw_table(self, name: str) -> DataFrame:
         table = self._published["tables"][name]
-        return clean.positioned(self._lake.read(table["path"], table["columns"]))
+        return clean.positioned(self._lake.read(table["path"], table["columns"]), name)
 
     def _looked_up(self, frame: DataFrame, source: str) -> DataFrame:
         """Return a table as it is joined: as a copy for each executor where it is not too long."""

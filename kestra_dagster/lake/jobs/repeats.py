@@ -86,19 +86,21 @@ def count_lost(records: DataFrame) -> dict[str, int]:
     return {row["source"]: row["lost"] for row in counted.collect()}
 
 
-def without_lost(rows: DataFrame, records: DataFrame, table: str, unless: str = "") -> DataFrame:
-    """Leave out rows of which another valid record of their key is the last.
+def last_of(records: DataFrame, table: str) -> DataFrame:
+    """Return the `last_records` of one table."""
+    named = ["k1 as _k1", "k2 as _k2"][: len(RAW[table].key)]
+    return records.where(f"source = '{table}'").selectExpr(*named, "last as _last")
 
-    Rows that meet `unless`, a condition in SQL, stay nevertheless.
+
+def chosen(rows: DataFrame, last: DataFrame, table: str, condition: str) -> DataFrame:
+    """Return rows that meet a condition (SQL), which may ask whether the row is `{lost}`.
+
+    Lost is a row of which another valid record of its key is the last.
     """
-    keys = RAW[table].key
-    named = ["k1 as _k1", "k2 as _k2"][: len(keys)]
-    known = records.where(f"source = '{table}'").selectExpr(*named, "last as _last")
-    same = " and ".join(f"{key} = _k{number}" for number, key in enumerate(keys, start=1))
-    last = "_last is null or (_last._file = _file and _last._row = _row)"
-    joined = rows.join(known, F.expr(same), "left")
-    kept = joined.where(f"{last} or {unless}" if unless else last)
-    return kept.drop("_k1", "_k2", "_last")
+    same = [f"{key} = _k{number}" for number, key in enumerate(RAW[table].key, start=1)]
+    lost = "(_last is not null and (_last._file <> _file or _last._row <> _row))"
+    joined = rows.join(last, F.expr(" and ".join(same)), "left")
+    return joined.where(condition.format(lost=lost))
 
 
 def _generic(table: Table) -> tuple[str, str]:

@@ -36,7 +36,10 @@ def referring_orders(orders: DataFrame, customers: DataFrame, day: str) -> DataF
 
 def kept(orders: DataFrame) -> DataFrame:
     """Return of accepted orders what other tables need of them, and theirs."""
-    return orders.drop("received_at", "raw", "_file", "_row", "broken", "reason")
+    added = ("lines", "amount", "paid_amount")
+    return orders.select(
+        *[name for name, *_ in PROCESSED["fct_orders"].columns if name not in added]
+    )
 
 
 def referring_lines(lines: DataFrame, orders: DataFrame, products: DataFrame) -> DataFrame:

@@ -100,6 +100,7 @@ def command(machine: Machine, arguments: Sequence[str], defaults: Mapping[str, s
     settings = {
         **_file_systems(machine.lake_root, [*arguments, *defaults.values()]),
         "spark.ui.enabled": "false",
+        "spark.sql.ui.explainMode": "simple",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.log.level": "WARN",
