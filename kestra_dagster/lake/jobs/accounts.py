@@ -36,7 +36,7 @@ def figures(written: Mapping[str, DataFrame]) -> dict[str, dict[str, Any]]:
     )
     found: dict[str, dict[str, Any]] = {"orphans": {}, "totals": {}}
     rejected: dict[str, dict[str, int]] = {name: {} for name in RAW}
-    for row in functools.reduce(DataFrame.unionByName, queries).collect():
+    for row in functools.reduce(DataFrame.union, queries).collect():
         kind, name, said = row["kind"], row["name"], row["said"]
         if kind == "totals":
             found["totals"][name] = said

@@ -108,7 +108,7 @@ class Processing:
 
         def quarantine() -> None:
             rejects = [rejected(name) for name in checked]
-            self._write(functools.reduce(DataFrame.unionByName, rejects), "quarantine")
+            self._write(functools.reduce(DataFrame.union, rejects), "quarantine")
 
         try:
             together(sales, traffic, quarantine)

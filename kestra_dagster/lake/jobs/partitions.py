@@ -63,6 +63,20 @@ def each_day(days: Sequence[str], work: Callable[[str], None]) -> None:
         raise RuntimeError(said) from error
 
 
+def remember_classes(jvm: Any) -> None:
+    """Keep the classes that pyspark asks the JVM for at each step, some thousand times in a job.
+
+    The JVM searches all of Spark's jars for each package and each class that is not there.
+    """
+    package = jvm
+    for name in ("py4j", "reflection", "TypeUtil"):
+        found = getattr(package, name)
+        setattr(package, name, found)
+        package = found
+    for name in ("PythonUtils", "functions", "org.apache.spark.sql.functions"):
+        setattr(jvm, name, getattr(jvm, name))
+
+
 class Lake:
     """The bucket as the job sees it, through Hadoop's file systems."""
 
@@ -72,7 +86,7 @@ class Lake:
         java: Any = spark
         self._jvm = java._jvm
         self._configuration = java._jsc.hadoopConfiguration()
-        # Each name that is looked up in the JVM has it search all jars: classes are kept.
+        remember_classes(self._jvm)
         self._path_class = self._jvm.org.apache.hadoop.fs.Path
         self._parquet = footers.Parquet.of(self._jvm)
 

@@ -118,4 +118,4 @@ def _place(table: Table, block: str, bit: str) -> tuple[str, str]:
 
 
 def _union(frames: list[DataFrame]) -> DataFrame:
-    return functools.reduce(DataFrame.unionByName, frames)
+    return functools.reduce(DataFrame.union, frames)
