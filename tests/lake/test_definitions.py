@@ -81,6 +81,9 @@ def test_the_run_config_can_change_what_the_environment_says(monkeypatch) -> Non
     lake = from_environment(Lake)
     assert (lake.rows_per_day, lake.instance_types) == (5000, ["r7g.2xlarge"])
     assert spark_properties(lake)["spark.executor.memory"] == "12g"
+    optimizing = "spark.driver.extraJavaOptions"
+    assert optimizing not in spark_properties(lake)
+    assert "Level=4" in spark_properties(Lake(rows_per_day=10_000_000))[optimizing]
     job = lake_definitions(Calendar(), lake).resolve_job_def("lake_data_generation")
     config = {"resources": {"lake": {"config": {"rows_per_day": 300, "subnet_ids": ["subnet-1"]}}}}
     assert dg.validate_run_config(job, config)
