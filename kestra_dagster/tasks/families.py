@@ -75,6 +75,7 @@ _ROWS: Mapping[str, str] = {
         "github.cli.GitHubCLI modal.cli.ModalCLI spark.SparkCLI sqlmesh.cli.SQLMeshCLI "
         "terraform.cli.TerraformCLI"
     ),
+    "cloudquery": "cloudquery.Sync",
     "cli": (
         "aws.cli.AwsCLI azure.cli.AzCLI gcp.cli.GCloudCLI "
         "spark.JarSubmit spark.PythonSubmit spark.RSubmit"

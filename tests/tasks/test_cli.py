@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kestra_dagster.errors import TaskFailed
+from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.runtime.context import Warned
 from kestra_dagster.tasks.registry import default_registry
 from tests.runtime.flows import run as run_flow
@@ -299,3 +299,24 @@ def test_spark_submit(run, context, program):
     assert any('print("flow-1")' in line for line in said)
     assert (context.working_dir / "lib.py").exists()
     assert not list(Path(context.working_dir).glob("script-*"))
+
+
+def test_cloudquery_syncs_what_the_flow_configures(run, context, program):
+    program(
+        "cloudquery", 'cat "$2" "$3"; wc -c < incrementaldb.sqlite; echo x >> incrementaldb.sqlite'
+    )
+    source = {"kind": "source", "spec": {"name": "hn", "tables": ["*"]}}
+    stored = context.storage.put(b"kind: destination\nspec: {name: duck}\n", "to.yml")
+    said = []
+    for _ in range(2):
+        context.log.lines.clear()
+        run("cloudquery.Sync", configs=[source, stored], incremental=True)
+        said.append([line.message for line in context.log.lines])
+    first, second = said
+    assert {"<sync>", "<--log-console>"} < set(first)
+    assert {"kind: source", "kind: destination", "  name: hn", "  name: duck"} <= set(first)
+    assert "  backend_options:" in first
+    assert (first[-1], second[-1]) == ("0", "2")
+    run("cloudquery.Sync", inputFiles={"to.yml": stored}, configs=[source, "to.yml"])
+    with pytest.raises(TaskMisconfigured, match=r"names the file `no\.yml`"):
+        run("cloudquery.Sync", configs=["no.yml"])
