@@ -134,10 +134,16 @@ def report(diagnostics: Sequence[Diagnostic], loaded: LoadedFolder) -> None:
 
 def _report_lacking(lacking: Sequence[Diagnostic], log: logging.Logger) -> None:
     """Say in a line each what is not supported; hundreds of flows may lack the same."""
-    lines = [f"{found.file}:{found.line}: {found.message}" for found in lacking[:_MOST_LINES]]
+    strict = policy() == "strict"
+    lines = []
+    for found in lacking[:_MOST_LINES]:
+        message = found.message.partition(": the flow ")[0] if strict else found.message
+        lines.append(f"{found.file}:{found.line}: {message}")
     if len(lacking) > _MOST_LINES:
         lines.append(f"and {len(lacking) - _MOST_LINES} more")
-    log.warning(
-        "not supported in the flows (`kestra-dagster check` on the folder tells all):\n%s",
+    log.log(
+        logging.ERROR if strict else logging.WARNING,
+        "not supported in the flows%s (`kestra-dagster check` on the folder tells all):\n%s",
+        ", which are left out" if strict else "",
         "\n".join(lines),
     )
