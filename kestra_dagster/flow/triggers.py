@@ -204,6 +204,12 @@ class RealtimeTrigger(TriggerSpec):
     allow_concurrent: bool = True
 
 
+class EachMailTrigger(PollingTrigger):
+    """Starts an execution for each mail, however many run; it looks every `interval`."""
+
+    allow_concurrent: bool = True
+
+
 class HttpTrigger(TriggerSpec):
     """Asks a URL every `interval` and starts the flow when the answer fits."""
 
@@ -281,8 +287,11 @@ def _read(
     polling = types.polling(type_name)
     lacks = ""
     if model is None and polling is not None:
-        realtime = type_name.endswith(".RealtimeTrigger")
-        model = RealtimeTrigger if realtime else PollingTrigger
+        model = PollingTrigger
+        if type_name.endswith(".RealtimeTrigger"):
+            model = RealtimeTrigger
+        elif type_name.endswith(".email.RealTimeTrigger"):
+            model = EachMailTrigger
     if model is None:
         at = value_mark(report.source, place)
         if may_be_a_plugin(type_name):

@@ -25,6 +25,8 @@ POLLING: Mapping[str, str] = {
     "io.kestra.plugin.aws.sqs.Trigger": "aws_messages:SqsPoll",
     "io.kestra.plugin.azure.storage.blob.Trigger": "azure_blob_moves:BlobPoll",
     "io.kestra.plugin.amqp.Trigger": "amqp:AmqpPoll",
+    "io.kestra.plugin.email.MailReceivedTrigger": "mail_received:MailPoll",
+    "io.kestra.plugin.email.RealTimeTrigger": "mail_received:MailRealtime",
     "io.kestra.plugin.kafka.Trigger": "kafka:KafkaPoll",
     "io.kestra.plugin.mqtt.Trigger": "mqtt:MqttPoll",
     "io.kestra.plugin.nats.core.Trigger": "nats:NatsPoll",
