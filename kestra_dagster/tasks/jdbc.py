@@ -6,7 +6,7 @@ The classes differ by their database alone, and are made when they are first ask
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -28,6 +28,8 @@ from kestra_dagster.tasks.polling import Found, Poll
 if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult
 
+_ANSWERS: Mapping[str, int] = {"duckdb": -1, "postgresql": 0, "redshift": 0, "sqlserver": 0}
+"""Databases whose drivers in Java take several statements at once, and which of them answers."""
 Fetch = Literal["NONE", "FETCH", "FETCH_ONE", "STORE"]
 
 
@@ -69,6 +71,33 @@ class JdbcSpec(JdbcConnection):
     def sql_text(self, context: TaskContext) -> str:
         """Return `sql` rendered, with the files it may speak of."""
         return context.render(self.sql, self.files(context))
+
+    def parts(self, context: TaskContext, what: str, other: str | None) -> list[str]:
+        """Return the statement of `sql`, or several; raise TaskMisconfigured where that is wrong.
+
+        `what` runs it, and `other` would run several.
+        """
+        found = statements(self.sql_text(context))
+        if len(found) == 1 or (found and self.database in _ANSWERS):
+            return found
+        raise TaskMisconfigured(
+            f"`sql` holds {len(found) or 'no'} statements, and a {what} runs one",
+            hint=f"use `{other}` for several" if other and found else "write one statement",
+        )
+
+    def answer(
+        self, connection: Connection, parts: Sequence[str], context: TaskContext
+    ) -> dict[str, Any]:
+        """Run the statements and return the outputs of the one that answers for all."""
+        answering = _ANSWERS.get(self.database, 0) % len(parts)
+        outputs: dict[str, Any] = {}
+        for index, part in enumerate(parts):
+            context.cancel.check()
+            result = self.ask(connection, part, context)
+            if index == answering:
+                outputs = self.taken(result, context)
+            result.close()
+        return outputs
 
     def after(self, context: TaskContext) -> list[str]:
         """Return the statements of `afterSQL`, rendered."""
@@ -117,17 +146,15 @@ class JdbcSpec(JdbcConnection):
 
 
 class Query(JdbcSpec):
-    """Run one statement."""
+    """Run a statement; DuckDB, PostgreSQL and SQL Server take several, as they do of Java."""
 
     def run(self, context: TaskContext) -> Mapping[str, Any]:
-        sql = self.sql_text(context)
+        parts = self.parts(context, "Query", "Queries")
         after = self.after(context)
         with self.connected(context) as connection:
-            if not after and self.chosen_fetch != "STORE":
+            if not after and len(parts) == 1 and self.chosen_fetch != "STORE":
                 connection = connection.execution_options(**_own_commits(connection))
-            outputs = self.taken(
-                self.ask(connection, _single(sql, "Query", "Queries"), context), context
-            )
+            outputs = self.answer(connection, parts, context)
             for statement in after:
                 self.ask(connection, statement, context).close()
             connection.commit()
@@ -171,13 +198,13 @@ class Trigger(JdbcSpec, Poll):
     fetch_type: Dynamic[Fetch] = "FETCH"
 
     def poll(self, context: TaskContext, memory: Mapping[str, Any]) -> Found:
-        sql = _single(self.sql_text(context), "Trigger", None)
+        parts = self.parts(context, "Trigger", None)
         after = self.after(context)
         with ExitStack() as stack:
             connection = stack.enter_context(self.connected(context))
             if after and connection.dialect.name == "postgresql":
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
-            outputs = self.taken(self.ask(connection, sql, context), context)
+            outputs = self.answer(connection, parts, context)
             if not outputs.get("size"):
                 return Found(None, memory)
             for statement in after:
@@ -189,16 +216,6 @@ class Trigger(JdbcSpec, Poll):
                 connection.commit()
 
         return Found(outputs, memory, commit, held.close)
-
-
-def _single(sql: str, what: str, other: str | None) -> str:
-    found = statements(sql)
-    if len(found) != 1:
-        raise TaskMisconfigured(
-            f"`sql` holds {len(found) or 'no'} statements, and a {what} runs one",
-            hint=f"use `{other}` for several" if other and found else "write one statement",
-        )
-    return found[0]
 
 
 def _own_commits(connection: Connection) -> dict[str, str]:

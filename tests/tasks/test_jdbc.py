@@ -155,6 +155,22 @@ def test_one_statement_in_a_query(context):
     assert "Queries" in str(raised.value)
 
 
+def test_several_statements_in_a_query(context, postgres_url):
+    sql = "create table several (a int); insert into several values (1), (2); select a from several"
+    found = run(context, "duckdb", "Query", sql, fetchType="FETCH")
+    assert found == {"rows": [{"a": 1}, {"a": 2}], "size": 2}
+    found = run(context, "postgresql", "Query", sql, url=postgres_url, fetchType="FETCH")
+    assert found == {}, "the first one answers"
+    sql = (
+        "select count(*) as n from several; drop table several; create table x (a int); select 1/0"
+    )
+    with pytest.raises(TaskFailed, match="division by zero"):
+        run(context, "postgresql", "Query", sql, url=postgres_url)
+    sql = "select count(*) as n from several; drop table several"
+    found = run(context, "postgresql", "Query", sql, url=postgres_url, fetchType="STORE")
+    assert context.storage.text(found["uri"]) == '{"n":2}\n'
+
+
 def test_dates_numbers_and_bytes_of_duckdb(context):
     sql = """select 1.50::decimal(10, 2) as d, 12::hugeint as h, date '2024-05-01' as day,
         timestamp '2024-05-01 10:00:00' as local, timestamptz '2024-05-01 10:00:00+00' as moment,
