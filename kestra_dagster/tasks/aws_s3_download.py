@@ -72,6 +72,7 @@ class Downloads(S3Listing):
     """Fetch all chosen objects, then move or delete them."""
 
     max_files: Dynamic[int] = Field(default=25, ge=1)
+    validate_checksum: Dynamic[bool] = False
     action: Dynamic[Literal["MOVE", "DELETE", "NONE"]] = "NONE"
     move_to: Dynamic[CopyTarget] | None = None
 
@@ -86,8 +87,7 @@ class Downloads(S3Listing):
             client = self.client("s3")
             found = self.first(client, context, self.max_files)
             objects = [
-                described(each)
-                | {"uri": fetch(client, self.bucket, each["Key"], context, **self.common())["uri"]}
+                self.fetched(client, each, context)
                 for each in found
                 if not each["Key"].endswith("/")
             ]
@@ -99,6 +99,15 @@ class Downloads(S3Listing):
             "objects": objects,
             "outputFiles": {each["key"]: each["uri"] for each in objects},
         }
+
+    def fetched(
+        self, client: Any, found: Mapping[str, Any], context: TaskContext
+    ) -> dict[str, Any]:
+        """Fetch an object of a list, and describe it as the list does."""
+        extra = self.common() | given(ChecksumMode="ENABLED" if self.validate_checksum else None)
+        outputs = fetch(client, self.bucket, found["Key"], context, **extra)
+        more = ("uri", "checksumAlgorithm", "checksumValue")
+        return described(found) | {name: outputs[name] for name in more if name in outputs}
 
     def finish(self, client: Any, key: str) -> None:
         """Move or delete an object that was fetched, as `action` says."""
@@ -131,7 +140,16 @@ def fetch(client: Any, bucket: str, key: str, context: TaskContext, **extra: Any
         "metadata": answer.get("Metadata", {}),
         "eTag": answer.get("ETag"),
         "versionId": answer.get("VersionId"),
+        **_checksum(answer),
     }
+
+
+def _checksum(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the object was stored with; boto3 has compared it with what came."""
+    for name in ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"):
+        if value := answer.get(f"Checksum{name}"):
+            return {"checksumAlgorithm": name, "checksumValue": value}
+    return {}
 
 
 def described(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.aws_failures import aws_errors
-from kestra_dagster.tasks.aws_s3_download import Downloads, described, fetch
+from kestra_dagster.tasks.aws_s3_download import Downloads
 from kestra_dagster.tasks.polling import Found
 from kestra_dagster.tasks.watching import Watching
 
@@ -26,18 +26,12 @@ class S3Poll(Downloads, Watching):
                 taken_away=self.action != "NONE",
             )
             objects = [
-                self._fetched(client, {**listed[key], "changeType": change}, context)
+                {**self.fetched(client, listed[key], context), "changeType": change}
                 for key, change in seen.fresh.items()
                 if not key.endswith("/")
             ]
         outputs = {"objects": objects} if objects else None
         return Found(outputs, seen.memory, lambda: self._take_away(seen.done))
-
-    def _fetched(
-        self, client: Any, found: Mapping[str, Any], context: TaskContext
-    ) -> dict[str, Any]:
-        uri = fetch(client, self.bucket, found["Key"], context, **self.common())["uri"]
-        return {**described(found), "uri": uri, "changeType": found["changeType"]}
 
     def _take_away(self, versions: Mapping[str, str]) -> None:
         """Move or delete objects, unless another version has taken their place meanwhile."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import zipfile
@@ -30,6 +31,8 @@ from kestra_dagster.tasks.aws_messages import (
     SqsPoll,
     SqsPublish,
 )
+from kestra_dagster.tasks.aws_s3_download import Download, Downloads
+from kestra_dagster.tasks.aws_s3_upload import Upload
 from kestra_dagster.tasks.aws_tokens import EksToken, GetAuthToken
 from kestra_dagster.tasks.polling import polling_type
 from kestra_dagster.tasks.rows import read_rows
@@ -213,6 +216,22 @@ def test_a_query_gives_text_keys_as_text(context, connection) -> None:
         {":id": {"N": "7"}, ":age": {"N": "70"}},
         {":id": {"S": "7"}, ":age": {"N": "70"}},
     ]
+
+
+def test_checksums_of_s3(context, endpoint, connection) -> None:
+    store = client(endpoint, "s3")
+    where = {"LocationConstraint": "eu-west-1"}
+    store.create_bucket(Bucket="sums", CreateBucketConfiguration=where)
+    asked = {**connection, "bucket": "sums"}
+    uri = context.storage.put(b"some text", "a")
+    more = {"from": uri, "key": "a", "checksumAlgorithm": "SHA256"}
+    context.run(Upload, {**asked, **more})
+    value = base64.b64encode(hashlib.sha256(b"some text").digest()).decode()
+    sums = {"checksumAlgorithm": "SHA256", "checksumValue": value}
+    [one] = context.run(Downloads, {**asked, "prefix": "a", "validateChecksum": True})["objects"]
+    assert (one["key"], {**one, **sums}) == ("a", one)
+    one = context.run(Download, {**asked, "key": "a", "validateChecksum": True})
+    assert {**one, **sums} == one
 
 
 def test_athena_and_glue(context, endpoint, connection) -> None:
