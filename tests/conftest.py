@@ -17,9 +17,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="our own cases on Dagster as well")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no worker is left alone with it in the end."""
-    items.sort(key=lambda item: item.get_closest_marker("whole") is None)
+    """Begin with what takes long, on all workers, so that none is left alone with it in the end.
+
+    Xdist gives each worker as many items as the others, in the order of the list. A room's long
+    ones stay together: they share servers.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("whole")]
+    short = [item for item in items if not item.get_closest_marker("whole")]
+    rooms = sorted({_room(item) for item in long})
+    each = len(items) // workers
+    ordered: list[pytest.Item] = []
+    for number in range(workers):
+        own = rooms[number::workers]
+        ordered += [item for item in long if _room(item) in own]
+        missing = max(0, each * (number + 1) - len(ordered))
+        ordered += short[:missing]
+        del short[:missing]
+    items[:] = ordered + short
+
+
+def _room(item: pytest.Item) -> str:
+    return item.nodeid.split("/")[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -117,10 +117,17 @@ def test_a_pool_slot_held_by_another_run_is_waited_for(run):
     storage = run.instance.event_log_storage
     storage.set_concurrency_slots("database", 1)
     storage.claim_concurrency_slot("database", "another-run", "its-step")
-    timer = threading.Timer(1.0, storage.free_concurrency_slots_for_run, args=("another-run",))
-    timer.start()
+
+    def free_once_wanted() -> None:
+        while not storage.get_concurrency_info("database").pending_steps:
+            time.sleep(0.05)
+        time.sleep(1)  # a wait that is over sooner is not told
+        storage.free_concurrency_slots_for_run("another-run")
+
+    other = threading.Thread(target=free_once_wanted, daemon=True)
+    other.start()
     outcome = run(pooled)
-    timer.join()
+    other.join()
     assert outcome.status.value == "SUCCESS"
     assert peak["pool"] == 1
     assert outcome.of_type("ENGINE_EVENT").count("in_pool_0") >= 1
