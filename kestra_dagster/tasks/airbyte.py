@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -13,6 +12,7 @@ from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.tasks.logins import basic, bearer
 from kestra_dagster.tasks.rest import Rest, until
 
 CLOUD = "https://api.airbyte.com/v1"
@@ -172,8 +172,7 @@ class CloudReset(CloudSync):
 
 def _login(token: str | None, username: str | None, password: str | None) -> dict[str, str]:
     if token:
-        return {"Authorization": f"Bearer {token}"}
+        return bearer(token)
     if username and password:
-        pair = b64encode(f"{username}:{password}".encode()).decode()
-        return {"Authorization": f"Basic {pair}"}
+        return basic(username, password)
     return {}

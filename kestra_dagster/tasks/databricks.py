@@ -20,9 +20,9 @@ from kestra_dagster.runtime.files import scratch_file
 from kestra_dagster.runtime.storage import safe_name
 from kestra_dagster.tasks.extras import needed
 from kestra_dagster.tasks.fetching import fetched
-from kestra_dagster.tasks.rest import Rest, part, until, without_none
+from kestra_dagster.tasks.logins import access_token, basic, bearer, entra_token
+from kestra_dagster.tasks.rest import Rest, until, without_none
 
-AZURE_LOGIN = "https://login.microsoftonline.com"
 _AZURE_SCOPE = "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d/.default"
 """What Azure calls Databricks, in every tenant."""
 _BLOCK = 1 << 20
@@ -73,23 +73,16 @@ class Databricks(Rest):
         who = self.authentication or Authentication()
         token = who.token or (None if self.authentication else os.environ.get("DATABRICKS_TOKEN"))
         if token:
-            return {"Authorization": f"Bearer {token}"}
+            return bearer(token)
         if who.azure_client_id and who.azure_client_secret and who.azure_tenant_id:
-            form = {
-                "grant_type": "client_credentials",
-                "client_id": who.azure_client_id,
-                "client_secret": who.azure_client_secret,
-                "scope": _AZURE_SCOPE,
-            }
-            url = f"{AZURE_LOGIN}/{part(who.azure_tenant_id)}/oauth2/v2.0/token"
-            return _bearer(_Login().call(context, "POST", url, form=form))
+            asked = who.azure_tenant_id, who.azure_client_id, who.azure_client_secret
+            return bearer(entra_token(self, context, *asked, _AZURE_SCOPE))
         if who.client_id and who.client_secret:
             form = {"grant_type": "client_credentials", "scope": "all-apis"}
-            basic = {"Authorization": _basic(who.client_id, who.client_secret)}
-            url = f"{self.site()}/oidc/v1/token"
-            return _bearer(_Login().call(context, "POST", url, form=form, headers=basic))
+            url, secret = f"{self.site()}/oidc/v1/token", basic(who.client_id, who.client_secret)
+            return bearer(access_token(self, context, url, form, secret))
         if who.username and who.password:
-            return {"Authorization": _basic(who.username, who.password)}
+            return basic(who.username, who.password)
         raise TaskMisconfigured(
             "there are no credentials for Databricks",
             hint="set `authentication.token`, or `clientId` and `clientSecret` there",
@@ -155,7 +148,7 @@ def wait_for_cluster(
             raise TaskFailed(f"the cluster {cluster} ended: {why}")
         return found if found["state"] in wanted else None
 
-    return until(look, _LOOK, _PATIENCE, context, f"the cluster {cluster}")
+    return until(look, _LOOK, _PATIENCE, context, f"the cluster {cluster}", limit=None)
 
 
 class Upload(Databricks):
@@ -237,18 +230,3 @@ def _rows(cursor: Any, context: TaskContext) -> Any:
         context.cancel.check()
         for row in rows:
             yield dict(zip(names, row, strict=True))
-
-
-class _Login(Rest):
-    """Where tokens are given."""
-
-    def root(self) -> str:
-        return ""
-
-
-def _bearer(answer: Mapping[str, Any]) -> Mapping[str, str]:
-    return {"Authorization": f"Bearer {answer['access_token']}"}
-
-
-def _basic(user: str, password: str) -> str:
-    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()

@@ -139,7 +139,9 @@ class DatabricksRun(Databricks):
             return state if over else None
 
         what = f"the run {run_id} of Databricks"
-        state = until(look, _LOOK, self.wait_for_completion, context, what)
+        state = until(
+            look, _LOOK, self.wait_for_completion, context, what, limit="waitForCompletion"
+        )
         if state.get("result_state") not in ("SUCCESS", None) or (
             state["life_cycle_state"] == "INTERNAL_ERROR"
         ):

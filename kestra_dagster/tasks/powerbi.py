@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from pydantic import PrivateAttr
-
 from kestra_dagster.errors import TaskFailed
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.tasks.logins import bearer, entra_token
 from kestra_dagster.tasks.rest import Rest, part, until
 
-LOGIN = "https://login.microsoftonline.com"
 BASE = "https://api.powerbi.com"
 _SCOPE = "https://analysis.windows.net/powerbi/api/.default"
 
@@ -29,25 +27,15 @@ class RefreshGroupDataset(Rest):
     wait: Dynamic[bool] = False
     poll_duration: Dynamic[Duration] = timedelta(seconds=5)
     wait_duration: Dynamic[Duration] = timedelta(minutes=10)
-    _token: list[str] = PrivateAttr(default_factory=list)
 
     def root(self) -> str:
         group, dataset = part(self.group_id), part(self.dataset_id)
         return f"{BASE}/v1.0/myorg/groups/{group}/datasets/{dataset}/refreshes"
 
-    def headers(self, context: TaskContext) -> Mapping[str, str]:
-        return {"Authorization": f"Bearer {self._token[0]}"} if self._token else {}
-
     def run(self, context: TaskContext) -> Mapping[str, Any]:
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self.client_id,
-            "client_secret": self.client_secret,
-            "scope": _SCOPE,
-        }
-        url = f"{LOGIN}/{part(self.tenant_id)}/oauth2/v2.0/token"
-        self._token.append(self.call(context, "POST", url, form=form)["access_token"])
-        answer = self.send(context, "POST", "")
+        who = self.tenant_id, self.client_id, self.client_secret
+        signed = bearer(entra_token(self, context, *who, _SCOPE))
+        answer = self.send(context, "POST", "", headers=signed)
         request = answer.headers.get("RequestId")
         if not request:
             raise TaskFailed("Power BI does not say which refresh it began")
@@ -56,13 +44,15 @@ class RefreshGroupDataset(Rest):
             return {"requestId": request}
 
         def look() -> Any:
-            for one in self.call(context, "GET", "").get("value") or ():
+            for one in self.call(context, "GET", "", headers=signed).get("value") or ():
                 if one.get("requestId") == request:
                     return None if one.get("status") == "Unknown" else one
             raise TaskFailed(f"Power BI knows no refresh `{request}`")
 
         what = f"the refresh `{request}` of Power BI"
-        ended = until(look, self.poll_duration, self.wait_duration, context, what)
+        ended = until(
+            look, self.poll_duration, self.wait_duration, context, what, limit="waitDuration"
+        )
         names = ("status", "extendedStatus", "refreshType", "startTime", "endTime")
         outputs = {"requestId": request, **{name: ended.get(name) for name in names}}
         if str(ended["status"]).lower() != "completed":

@@ -102,10 +102,13 @@ def until(
     at_most: timedelta,
     context: TaskContext,
     what: str,
+    *,
+    limit: str | None = "maxDuration",
 ) -> T:
     """Look again and again until there is something; raise TaskFailed after `at_most`.
 
-    `what` is what was waited for, as the end of a sentence.
+    `what` is what was waited for, as the beginning of a sentence; `limit` is the property that
+    says for how long, None where there is none.
     """
     waited = 0.0
     while True:
@@ -114,7 +117,8 @@ def until(
             return found
         if waited >= at_most.total_seconds():
             raise TaskFailed(
-                f"{what} has not ended after {duration_text(at_most)}", hint="raise `maxDuration`"
+                f"{what} has not ended after {duration_text(at_most)}",
+                hint=f"raise `{limit}`" if limit else None,
             )
         pause = max(0.05, every.total_seconds())
         context.cancel.sleep(pause)

@@ -143,8 +143,6 @@ class Create(_Records):
 class Update(Create):
     """Change records, each of which has its `Id`."""
 
-    records: DataFrom
-
     def run(self, context: TaskContext) -> Mapping[str, Any]:
         return self.gathered(self._each(context, "PATCH"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -10,6 +9,7 @@ from typing import Any, ClassVar
 from kestra_dagster.errors import TaskFailed
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.tasks.logins import basic
 from kestra_dagster.tasks.rest import Rest, part, until, without_none
 
 FIVETRAN = "https://api.fivetran.com"
@@ -124,8 +124,7 @@ class FivetranSync(Rest):
         return FIVETRAN
 
     def headers(self, context: TaskContext) -> Mapping[str, str]:
-        pair = b64encode(f"{self.api_key}:{self.api_secret}".encode()).decode()
-        return {"Authorization": f"Basic {pair}"}
+        return basic(self.api_key, self.api_secret)
 
     def run(self, context: TaskContext) -> None:
         path = f"/v2/connectors/{part(self.connector_id)}"

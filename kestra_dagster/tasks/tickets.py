@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from pydantic import Field
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.tasks.logins import access_token, basic, bearer
 from kestra_dagster.tasks.rest import Rest, part, without_none
 
 LINEAR = "https://api.linear.app"
@@ -106,9 +106,9 @@ class Jira(Rest):
 
     def headers(self, context: TaskContext) -> Mapping[str, str]:
         if self.username and self.password:
-            return {"Authorization": _basic(self.username, self.password)}
+            return basic(self.username, self.password)
         if self.access_token:
-            return {"Authorization": f"Bearer {self.access_token}"}
+            return bearer(self.access_token)
         raise TaskMisconfigured(
             "there are no credentials", hint="set `username` and `password`, or `accessToken`"
         )
@@ -233,9 +233,9 @@ class ZendeskTicket(Rest):
 
     def headers(self, context: TaskContext) -> Mapping[str, str]:
         if self.oauth_token:
-            return {"Authorization": f"Bearer {self.oauth_token}"}
+            return bearer(self.oauth_token)
         if self.username and self.token:
-            return {"Authorization": _basic(f"{self.username}/token", self.token)}
+            return basic(f"{self.username}/token", self.token)
         raise TaskMisconfigured(
             "there are no credentials", hint="set `oauthToken`, or `username` and `token`"
         )
@@ -272,7 +272,7 @@ class ServiceNow(Rest):
         """Return the headers that say who asks."""
         more = dict(self.more_headers or {})
         if not (self.client_id and self.client_secret):
-            return {"Authorization": _basic(self.username, self.password), **more}
+            return {**basic(self.username, self.password), **more}
         form = {
             "grant_type": "password",
             "client_id": self.client_id,
@@ -280,8 +280,8 @@ class ServiceNow(Rest):
             "username": self.username,
             "password": self.password,
         }
-        token = self.call(context, "POST", "/oauth_token.do", form=form)["access_token"]
-        return {"Authorization": f"Bearer {token}", **more}
+        token = access_token(self, context, f"{self.root()}/oauth_token.do", form)
+        return {**bearer(token), **more}
 
 
 class ServiceNowPost(ServiceNow):
@@ -302,7 +302,3 @@ class ServiceNowGet(ServiceNow):
         path = f"/api/now/table/{part(self.table)}"
         rows = self.call(context, "GET", path, headers=self.login(context))["result"]
         return {"results": rows, "size": len(rows)}
-
-
-def _basic(username: str, password: str) -> str:
-    return "Basic " + b64encode(f"{username}:{password}".encode()).decode()

@@ -14,6 +14,7 @@ from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.runtime.files import is_internal, uri_name
 from kestra_dagster.runtime.working_files import inside
+from kestra_dagster.tasks.logins import access_token, bearer
 from kestra_dagster.tasks.rest import Rest, part
 
 BASE = "https://gmail.googleapis.com/gmail/v1/users/me"
@@ -35,7 +36,7 @@ class Gmail(Rest):
         return BASE
 
     def headers(self, context: TaskContext) -> Mapping[str, str]:
-        return {"Authorization": f"Bearer {self._token[0]}"} if self._token else {}
+        return bearer(self._token[0]) if self._token else {}
 
     def login(self, context: TaskContext) -> None:
         """Fetch an access token, unless one is given."""
@@ -50,7 +51,7 @@ class Gmail(Rest):
         }
         if self.scopes:
             form["scope"] = " ".join(self.scopes)
-        self._token.append(self.call(context, "POST", LOGIN, form=form)["access_token"])
+        self._token.append(access_token(self, context, LOGIN, form))
 
 
 class Send(Gmail):

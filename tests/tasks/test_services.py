@@ -42,7 +42,7 @@ def server(one_server, monkeypatch):
         "hubspot.BASE": "",
         "notion.BASE": "",
         "powerbi.BASE": "",
-        "powerbi.LOGIN": "/login",
+        "logins.ENTRA": "/login",
         "slack_app.BASE": "/api",
         "syncs.FIVETRAN": "",
         "syncs.HIGHTOUCH": "",
@@ -532,6 +532,9 @@ def test_databricks(run, server, context, monkeypatch):
     server.answer({"run_id": 2}, {"job_id": 3, **failed})
     with pytest.raises(TaskFailed, match="the run 2 of Databricks ended: FAILED") as caught:
         run("databricks.job.SubmitRun", **on, runTasks=[task], waitForCompletion="PT1M")
+    server.answer({"run_id": 9, "state": {"life_cycle_state": "RUNNING"}})
+    with pytest.raises(TaskFailed, match="hint: raise `waitForCompletion`"):
+        run("databricks.job.SubmitRun", **on, runTasks=[task], waitForCompletion="PT0S")
     assert caught.value.outputs == {"runId": 2, "runURI": f"{server.url}/#job/3/run/2"}
     uri = context.storage.put(b"data", "f")
     server.answer({"access_token": "a"}, {"handle": 7}, {})
@@ -640,6 +643,12 @@ def test_powerbi_surrealdb_and_huggingface(run, server):
     with pytest.raises(TaskFailed, match="does not say which refresh"):
         run("powerbi.RefreshGroupDataset", **given)
     assert server.seen[0].line == "POST /login/t/oauth2/v2.0/token"
+    server.answer({})
+    with pytest.raises(TaskFailed, match="/token` gives no access token"):
+        run("powerbi.RefreshGroupDataset", **given)
+    server.answer({"access_token": "a"})
+    with pytest.raises(TaskFailed, match="does not say which refresh"):
+        run("powerbi.RefreshGroupDataset", **given)
     assert server.last.line == "POST /v1.0/myorg/groups/g/datasets/d/refreshes"
     assert server.last.headers["Authorization"] == "Bearer a"
     host, _, port = server.url.partition("://")[2].partition(":")
