@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -143,8 +142,7 @@ def copy(
     blob = service.get_blob_client(target.container, target.name)
     blob.start_copy_from_url(origin.url)
     while (found := blob.get_blob_properties()).copy.status == "pending":
-        context.cancel.check()
-        time.sleep(_LOOK_SECONDS)
+        context.cancel.sleep(_LOOK_SECONDS)
     if found.copy.status != "success":
         raise TaskFailed(
             f"`{source.container}/{source.name}` was not copied: {found.copy.status_description}"

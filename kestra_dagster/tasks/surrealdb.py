@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ from kestra_dagster.errors import TaskFailed
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.fetching import FetchType, fetched
+from kestra_dagster.tasks.logins import basic
 from kestra_dagster.tasks.polling import Found, Poll
 from kestra_dagster.tasks.rest import Rest
 
@@ -46,8 +46,7 @@ class Query(Rest):
             "DB": self.database,
         }
         if self.username and self.password is not None:
-            pair = f"{self.username}:{self.password}".encode()
-            found["Authorization"] = "Basic " + b64encode(pair).decode()
+            found |= basic(self.username, self.password)
         return found
 
     def rows(self, context: TaskContext) -> list[Any]:
