@@ -235,7 +235,7 @@ def _known(type_name: str, types: TaskTypes) -> frozenset[str] | None:
     if found is None and (polling := types.polling(type_name)) is not None:
         from kestra_dagster.flow.triggers import known_to_trigger
 
-        return known_to_trigger(polling)
+        return known_to_trigger(type_name, polling)
     return found
 
 

@@ -199,7 +199,7 @@ class PollingTrigger(TriggerSpec):
 class RealtimeTrigger(TriggerSpec):
     """Starts an execution for each message, however many run; a plugin's properties are apart."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="ignore")  # an `interval` that is refused is not to be there
 
     allow_concurrent: bool = True
 
@@ -287,11 +287,7 @@ def _read(
     polling = types.polling(type_name)
     lacks = ""
     if model is None and polling is not None:
-        model = PollingTrigger
-        if type_name.endswith(".RealtimeTrigger"):
-            model = RealtimeTrigger
-        elif type_name.endswith(".email.RealTimeTrigger"):
-            model = EachMailTrigger
+        model = common_model(type_name)
     if model is None:
         at = value_mark(report.source, place)
         if may_be_a_plugin(type_name):
@@ -319,8 +315,8 @@ def _read(
     spec = validate(model, own, path, report, owner, ("id", "type"))
     polls = None
     if polling is not None:
-        polled = polled_properties(own)
-        known = ("id", "type", *_of_all_triggers())
+        polled = polled_properties(type_name, own)
+        known = ("id", "type", *sorted(_in_common(type_name)))
         polls, lacks = read_spec(polling, type_name, polled, path, report, owner, known)
     report_enterprise(own, path, report)
     for name in model.ignored.keys() & own.keys():
@@ -334,20 +330,29 @@ def _read(
     return Trigger(trigger_id, type_name, written, spec, spec.disabled, own, path, mark, polls)
 
 
-def polled_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+def common_model(type_name: str) -> type[TriggerSpec]:
+    """Return what a plugin's trigger has, whatever it looks for."""
+    if type_name.endswith(".RealtimeTrigger"):
+        return RealtimeTrigger
+    if type_name.endswith(".email.RealTimeTrigger"):
+        return EachMailTrigger
+    return PollingTrigger
+
+
+def polled_properties(type_name: str, properties: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a polling trigger's properties is about what it looks for."""
-    common = _of_all_triggers()
+    common = _in_common(type_name)
     return {name: value for name, value in properties.items() if name not in common}
 
 
-def known_to_trigger(polling: type[TaskSpec]) -> frozenset[str]:
+def known_to_trigger(type_name: str, polling: type[TaskSpec]) -> frozenset[str]:
     """Return the properties that a trigger takes which looks for this."""
     own = (*property_names(polling), *polling.ignored, *polling.deprecated)
-    return _of_all_triggers().union(("id", "type"), own, TRIGGER_ALIASES)
+    return _in_common(type_name).union(("id", "type"), own, TRIGGER_ALIASES)
 
 
-def _of_all_triggers() -> frozenset[str]:
-    fields = PollingTrigger.model_fields
+def _in_common(type_name: str) -> frozenset[str]:
+    fields = common_model(type_name).model_fields
     return frozenset(field.alias or name for name, field in fields.items())
 
 

@@ -176,7 +176,7 @@ def _polled(trigger: Trigger, context: PollContext) -> Poll:
     """Return what a trigger looks for, with its templates rendered."""
     polls = trigger.polls
     assert isinstance(polls, Poll)
-    properties = polled_properties(trigger.properties)
+    properties = polled_properties(trigger.type, trigger.properties)
     names = [name for name in dynamic_fields(type(polls)) if has_template(properties.get(name))]
     if not names:
         return polls

@@ -7,7 +7,7 @@ from kestra_dagster.flow.flow import ENTERPRISE, IGNORED, TASK_KEYS, FlowShape
 from kestra_dagster.flow.listeners import ListenerShape
 from kestra_dagster.flow.task_types import TaskSpec, TaskTypes
 from kestra_dagster.flow.tasks import TASK_ID, Options
-from kestra_dagster.flow.triggers import TRIGGERS, PollingTrigger
+from kestra_dagster.flow.triggers import TRIGGERS, common_model
 from kestra_dagster.schema.annotations import (
     SCALAR,
     Definitions,
@@ -220,7 +220,7 @@ class _Maker:
             for type_name in POLLING:
                 polled = self.types.polling(type_name)
                 if polled is not None and type_name not in TRIGGERS:
-                    common = self.definitions.properties_of(PollingTrigger)
+                    common = self.definitions.properties_of(common_model(type_name))
                     own = self.definitions.properties_of(polled)
                     own["properties"] = own["properties"] | {
                         key: one

@@ -203,3 +203,9 @@ def test_what_differs_of_a_plugins_trigger_is_told(tmp_path):
     differs = [one.message for one in check(tmp_path) if one.code == "KD035"]
     assert len(differs) == 2
     assert any("50 at most at once" in one for one in differs)
+    del trigger["serdeProperties"]
+    trigger["interval"] = "PT1M"
+    (tmp_path / "f.yaml").write_text(yaml.safe_dump(flow))
+    (refused,) = [one for one in check(tmp_path) if one.code != "KD035"]
+    assert (refused.code, "`interval`" in refused.message) == ("KD026", True)
+    assert "interval" not in str(refused.hint)
