@@ -154,7 +154,7 @@ class Snowflake(JdbcConnection):
 
         password = self.private_key_password.encode() if self.private_key_password else None
         try:
-            if "BEGIN" in self.private_key:
+            if "-----BEGIN" in self.private_key:
                 key = formats.load_pem_private_key(self.private_key.encode(), password)
             else:
                 key = formats.load_der_private_key(b64decode(self.private_key), password)

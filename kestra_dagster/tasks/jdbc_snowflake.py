@@ -39,7 +39,7 @@ class Upload(Snowflake):
                     connection.exec_driver_sql(f"PUT {_file(path)} {place} {flags}").close()
         finally:
             remove_guarded(folder)
-        return {"uri": f"{prefix}/{self.file_name}{'.gz' if self.compress else ''}"}
+        return {"uri": f"{prefix}/{path.name}{'.gz' if self.compress else ''}"}
 
 
 class Download(Snowflake):
@@ -59,7 +59,8 @@ class Download(Snowflake):
             found = sorted(path for path in folder.rglob("*") if path.is_file())
             if not found:
                 raise TaskFailed(f"the stage `{self.stage_name}` has no file `{name}`")
-            return {"uri": context.storage.put(_unpacked(found[0]), safe_name(self.file_name))}
+            path = _unpacked(found[0]) if self.compress else found[0]
+            return {"uri": context.storage.put(path, safe_name(self.file_name))}
         finally:
             remove_guarded(folder)
 
@@ -68,8 +69,6 @@ def _unpacked(path: Path) -> Path:
     import gzip
     import shutil
 
-    if path.suffix != ".gz":
-        return path
     target = path.with_suffix("")
     with gzip.open(path) as source, target.open("wb") as file:
         shutil.copyfileobj(source, file)

@@ -56,6 +56,12 @@ def test_files_of_a_stage_of_snowflake(context, tmp_path, monkeypatch, packed):
     assert context.storage.text(found) == "a,b\n"
     with pytest.raises(TaskFailed, match=r"has no file `nothing\.csv"):
         context.run(Download, {**place, "fileName": "nothing.csv"})
+    up["fileName"] = "of may/a b.csv"
+    assert context.run(Upload, up) == {"uri": f"raw/a_b.csv{'.gz' if packed else ''}"}
+    (tmp_path / "own.gz").write_bytes(gzip.compress(b"a,b\n"))
+    as_it_is = {**place, "compress": False, "fileName": "own.gz"}
+    found = context.run(Download, as_it_is)["uri"]
+    assert gzip.decompress(context.storage.local_path(found).read_bytes()) == b"a,b\n"
 
 
 def test_a_session_of_snowflake():
