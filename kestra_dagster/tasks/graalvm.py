@@ -67,7 +67,7 @@ class GraalSpec(RunnableSpec):
             target = inside(context.working_dir, ".evaluated")
             asked = {
                 "script": self.script,
-                "variables": {name: _plain(context.variables.get(name)) for name in _SHOWN},
+                "variables": {name: jsonable(context.variables.get(name)) for name in _SHOWN},
                 "modules": modules,
                 "outputs": list(outputs),
                 "source": str(source) if source else None,
@@ -148,7 +148,3 @@ class JsTransform(FileTransform):
     """Run a script in JavaScript for each row, which it changes, drops or takes apart."""
 
     language = _LANGUAGES["js"]
-
-
-def _plain(value: Any) -> Any:
-    return jsonable(value)

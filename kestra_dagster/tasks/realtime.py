@@ -8,20 +8,21 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.tasks.families import PREFIX
 from kestra_dagster.tasks.polling import Found, Poll, polling_type
 from kestra_dagster.tasks.rows import read_rows
 
 AT_ONCE = 50
 """How many messages one look takes: as many as a tick starts."""
 _QUICK = timedelta(seconds=1)
-_PLAIN: Mapping[str, str] = {"aws.sqs": "data", "redis.list": "value"}
-"""What `trigger` calls a message that is no map."""
+_PLAIN: Mapping[str, str] = {"redis.list": "value"}
+"""What `trigger` calls a message that is no map, where that is not `data`."""
 
 
 def realtime_type(type_name: str) -> type[Poll]:
     """Return the class of a `RealtimeTrigger`: its plugin's `Trigger`, message by message."""
-    family = type_name.removeprefix("io.kestra.plugin.").removesuffix(".RealtimeTrigger")
-    base = polling_type(f"io.kestra.plugin.{family}.Trigger")
+    family = type_name.removeprefix(PREFIX).removesuffix(".RealtimeTrigger")
+    base = polling_type(f"{PREFIX}{family}.Trigger")
     assert base is not None
     plain = _PLAIN.get(family, "data")
 

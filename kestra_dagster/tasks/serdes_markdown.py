@@ -8,11 +8,12 @@ from urllib.parse import urljoin
 
 from pydantic import Field
 
-from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.errors import TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.flow.task_types import RunnableSpec
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.extras import needed
+from kestra_dagster.tasks.rows import opened_text
 from kestra_dagster.tasks.serdes import Conversion
 
 _EXTRA = "markdown"
@@ -79,16 +80,10 @@ def _plain(tokens: Iterable[Any]) -> Iterator[str]:
 
 
 def _read(uri: str, charset: str, context: TaskContext) -> str:
-    with context.storage.open(uri) as file:
-        content = file.read()
-    try:
-        return content.decode(charset)
-    except UnicodeDecodeError as error:
-        raise TaskFailed(f"`{uri}` is not text in {charset}: {error}") from error
-    except LookupError as error:
-        raise TaskMisconfigured(f"`charset: {charset}` is not known") from error
+    with opened_text(uri, charset, context) as file:
+        return file.read()
 
 
 def _stored(text: str, charset: str, name: str, context: TaskContext) -> dict[str, Any]:
-    context.metric("bytes", len(text))
+    context.metric("bytes", len(text))  # Kestra's `bytes` are characters
     return {"uri": context.storage.put(text.encode(charset, "replace"), name)}
