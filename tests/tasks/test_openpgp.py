@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     home = tmp_path_factory.mktemp("k")
     home.chmod(0o700)
     (home / "gpg-agent.conf").write_text("s2k-count 65536\n")
@@ -32,12 +33,14 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         gpg("--quick-generate-key", user, "ed25519", "sign,cert", "never")
         print_of = gpg("--with-colons", "--list-keys", user).partition("fpr:::::::::")[2][:40]
         gpg("--quick-add-key", print_of, "cv25519", "encr", "never")
-    return {
+    yield {
         "public": gpg("--armor", "--export", "reader@x.y"),
         "private": gpg("--armor", "--export-secret-keys", "reader@x.y"),
         "signer public": gpg("--armor", "--export", "signer@x.y"),
         "signer private": gpg("--armor", "--export-secret-keys", "signer@x.y"),
     }
+    # The folder stays when a test fails, and the agent with it.
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=True)
 
 
 def test_a_file_there_and_back(context, keys, tmp_path: Path) -> None:
