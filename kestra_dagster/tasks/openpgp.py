@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +125,21 @@ class Decrypt(RunnableSpec):
             with scratch_file(context) as target:
                 words = ["--output", str(target), "--decrypt", str(source)]
                 said = keys.run(words, self.private_key_passphrase, f"decrypt `{self.from_}`")
-                signers = [line for line in said if line.startswith("[GNUPG:] GOODSIG ")]
+                signers = _signers(said)
                 for user in self.required_signer_users or ():
-                    if not any(user in line for line in signers):
+                    if user.casefold() not in signers:
                         raise TaskFailed(f"`{self.from_}` is not signed by `{user}`")
                 return {"uri": context.storage.put(target, _stem(self.from_))}
+
+
+def _signers(said: Sequence[str]) -> set[str]:
+    """Return who signed, by all that a flow may call them: id of the key, user, address."""
+    found: set[str] = set()
+    for line in said:
+        if line.startswith("[GNUPG:] GOODSIG "):
+            key, _, user = line.removeprefix("[GNUPG:] GOODSIG ").partition(" ")
+            found |= {key.casefold(), user.casefold(), parseaddr(user)[1].casefold()}
+    return found
 
 
 def _stem(uri: str) -> str:

@@ -60,6 +60,9 @@ def test_a_file_there_and_back(context, keys, tmp_path: Path) -> None:
     required = {"signUsersKey": [keys["signer public"]], "requiredSignerUsers": ["signer@x.y"]}
     found = context.run(Decrypt, {**back, **required, "from": one})["uri"]
     assert (context.storage.text(found), found.endswith("a.txt")) == ("hello", True)
+    for other in ("igner@x.y", "GOODSIG", "x.y"):
+        with pytest.raises(TaskFailed, match="is not signed by"):
+            context.run(Decrypt, {**back, **required, "requiredSignerUsers": [other], "from": one})
     plain = context.run(Encrypt, to)["uri"]
     assert context.storage.text(context.run(Decrypt, {**back, "from": plain})["uri"]) == "hello"
     with pytest.raises(TaskFailed, match=r"is not signed by `signer@x\.y`"):
