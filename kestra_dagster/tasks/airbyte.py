@@ -12,6 +12,7 @@ from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
+from kestra_dagster.tasks.http_failures import Refused
 from kestra_dagster.tasks.logins import basic, bearer
 from kestra_dagster.tasks.rest import Rest, until
 
@@ -86,8 +87,8 @@ class Sync(Airbyte):
                 json={"connectionId": self.connection_id},
                 headers=login,
             )
-        except TaskFailed as error:
-            running = "409" in str(error) or "already running" in str(error)
+        except Refused as error:
+            running = error.status == 409 or "already running" in error.message
             if self.fail_on_active_sync or not running:
                 raise
             context.log.warn("a synchronisation is running already")

@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import Field
 
-from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.errors import TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.tasks.data_from import DataFrom, each_map
 from kestra_dagster.tasks.fetching import fetched
 from kestra_dagster.tasks.gcp import GcpSpec, gcp_errors
+from kestra_dagster.tasks.http_failures import Refused
 from kestra_dagster.tasks.messages import MOST_AT_ONCE, LimitedSpec, Serde, decoded, encoded
 from kestra_dagster.tasks.polling import Found, Poll
 from kestra_dagster.tasks.rest import Rest, part, without_none
@@ -124,8 +125,8 @@ class Consume(PubSub, LimitedSpec):
         asked = {"topic": self.place("topics", self.topic)}
         try:
             self.call(context, "PUT", f"/{place}", json=asked)
-        except TaskFailed as error:
-            if "409" not in error.message:
+        except Refused as error:
+            if error.status != 409:
                 raise
 
     def pulled(self, most: int, context: TaskContext) -> list[tuple[dict[str, Any], str]]:

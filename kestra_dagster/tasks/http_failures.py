@@ -21,12 +21,20 @@ _SECRET_PARAMETER = re.compile(
 _USER_INFO = re.compile(r"(?<=://)[^/?#]*@")
 
 
+class Refused(TaskFailed):
+    """A server answered with a status that is not allowed."""
+
+    def __init__(self, status: int, message: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
 def shown_url(url: str) -> str:
     """Return a URL fit for logs and outputs: no user, password, or secret-looking parameter."""
     return _SECRET_PARAMETER.sub(r"\1***", _USER_INFO.sub("", url))
 
 
-def refused(response: httpx.Response) -> TaskFailed:
+def refused(response: httpx.Response) -> Refused:
     """Describe an answer whose status is not allowed, with the beginning of its body."""
     request = response.request
     url = shown_url(str(request.url))
@@ -35,7 +43,7 @@ def refused(response: httpx.Response) -> TaskFailed:
     beginning = _beginning(response)
     if beginning:
         message += f": {beginning}"
-    return TaskFailed(message, hint=_advice(response))
+    return Refused(response.status_code, message, _advice(response))
 
 
 def _beginning(response: httpx.Response) -> str:

@@ -573,6 +573,9 @@ def test_pubsub(run, server, context, monkeypatch):
     assert [one.line.rpartition("/")[2] for one in server.seen] == ["s", "s:pull", "s:acknowledge"]
     assert server.seen[0].json == {"topic": "projects/p/topics/t"}
     assert server.last.json == {"ackIds": ["x"]}
+    server.answers = [(403, "{}"), (200, "{}")]
+    with pytest.raises(TaskFailed, match="403"):
+        run("gcp.pubsub.Consume", **{**given, "subscription": "s-409"})
     kind = polling_type("io.kestra.plugin.gcp.pubsub.RealtimeTrigger")
     assert kind is not None
     poll = kind.model_validate({**on, "subscription": "s"}, context=RUN)
