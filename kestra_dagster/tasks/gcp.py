@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.properties import Dynamic, Text
@@ -38,6 +38,7 @@ class GcpSpec(RunnableSpec):
     service_account: Dynamic[Text | dict[str, Any]] | None = None
     impersonated_service_account: Dynamic[Text] | None = None
     scopes: Dynamic[list[Text]] = Field(default_factory=lambda: [_PLATFORM])
+    _account: list[Credentials] = PrivateAttr(default_factory=list)
 
     def client(self, kind: str, emulator: str, **more: Any) -> Any:
         """Return a client, such as `google.cloud.storage:Client`; use within `gcp_errors`.
@@ -71,6 +72,18 @@ class GcpSpec(RunnableSpec):
                 target_scopes=self.scopes,
             )
         return found, project
+
+    def access_token(self) -> str:
+        """Return a token of the account; log in once, and again when that has expired."""
+        with gcp_errors("log in to Google"):
+            if not self._account:
+                self._account.append(self.credentials()[0])
+            [found] = self._account
+            if not found.valid:
+                from google.auth.transport.requests import Request
+
+                found.refresh(Request())
+        return cast(str, found.token)
 
     def _brought(self, key: Mapping[str, Any], auth: Any) -> tuple[Any, str | None]:
         from google.oauth2 import credentials, service_account

@@ -16,6 +16,7 @@ from kestra_dagster.tasks.data_from import DataFrom, each_map
 from kestra_dagster.tasks.fetching import fetched
 from kestra_dagster.tasks.gcp import GcpSpec, gcp_errors
 from kestra_dagster.tasks.http_failures import Refused
+from kestra_dagster.tasks.logins import bearer
 from kestra_dagster.tasks.messages import MOST_AT_ONCE, LimitedSpec, Serde, decoded, encoded
 from kestra_dagster.tasks.polling import Found, Poll
 from kestra_dagster.tasks.rest import Rest, part, without_none
@@ -39,13 +40,7 @@ class PubSub(Rest, GcpSpec):
     def headers(self, context: TaskContext) -> Mapping[str, str]:
         if os.environ.get(_EMULATOR) and not self.service_account:
             return {}
-        with gcp_errors("log in to Google"):
-            found, _ = self.credentials()
-            if not found.valid:
-                from google.auth.transport.requests import Request
-
-                found.refresh(Request())
-        return {"Authorization": f"Bearer {found.token}"}
+        return bearer(self.access_token())
 
     def place(self, kind: str, name: str) -> str:
         """Return the path of a topic or of a subscription."""
@@ -103,7 +98,7 @@ class Consume(PubSub, LimitedSpec):
         def messages() -> Iterator[Any]:
             while not enough(len(taken)):
                 context.cancel.check()
-                left = (self.max_records or _MOST) - len(taken) if self.max_records else _MOST
+                left = self.max_records - len(taken) if self.max_records else _MOST
                 found = self.pulled(min(left, _MOST), context)
                 for message, mark in found:
                     taken.append(mark)

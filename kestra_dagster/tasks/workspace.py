@@ -10,7 +10,8 @@ from pydantic import Field
 from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
-from kestra_dagster.tasks.gcp import GcpSpec, gcp_errors
+from kestra_dagster.tasks.gcp import GcpSpec
+from kestra_dagster.tasks.logins import bearer
 from kestra_dagster.tasks.rest import Rest, part, without_none
 
 CALENDAR = "https://www.googleapis.com/calendar/v3"
@@ -23,13 +24,7 @@ class Workspace(Rest, GcpSpec):
     read_timeout: Dynamic[int] = 120
 
     def headers(self, context: TaskContext) -> Mapping[str, str]:
-        with gcp_errors("log in to Google"):
-            found, _ = self.credentials()
-            if not found.valid:
-                from google.auth.transport.requests import Request
-
-                found.refresh(Request())
-        return {"Authorization": f"Bearer {found.token}"}
+        return bearer(self.access_token())
 
 
 class CalendarTime(Part):

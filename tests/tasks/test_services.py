@@ -437,13 +437,13 @@ def test_google_workspace(run, server, google, context):
     assert server.last.line == "PUT /v4/spreadsheets/S/values/Sheet1"
     assert server.last.json == {"values": [["a", "b, c"], ["1", "2"]]}
     rows = context.storage.put(b'{"a":1,"b":null}\n{"a":{"x":2},"b":"t"}\n', "rows.ion")
-    server.answer(token, {}, token, {"updates": {"updatedRows": 3}})
+    server.answer(token, {}, {"updates": {"updatedRows": 3}})
     given = {"spreadsheetId": "S", "insertType": "APPEND", "header": True}
     assert run("googleworkspace.sheets.Load", **{"from": rows}, **given, **google)["rows"] == 0
     assert server.last.json == {"values": [["a", "b"], [1, ""], ['{"x": 2}', "t"]]}
     sheets = {"sheets": [{"properties": {"title": "One"}}, {"properties": {"title": "Two"}}]}
     values = {"valueRanges": [{"values": [["a", "b"], [1]]}]}
-    server.answer(token, sheets, token, values)
+    server.answer(token, sheets, values)
     outputs = run(
         "gcp.gsheets.Read", spreadsheetId="S", fetch=True, selectedSheetsTitle=["One"], **google
     )
