@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlencode
 
+from pydantic.alias_generators import to_camel
+
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
 from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
@@ -201,7 +203,10 @@ class Cluster:
                 if name.lower() in known and "/" not in found["name"]:
                     return Kind(path, found["name"], found["namespaced"])
         where = f" in `{group}`" if group else ""
-        raise TaskFailed(f"the cluster knows no kind `{name}`{where}", hint="check `apiGroup`")
+        raise TaskFailed(
+            f"the cluster knows no kind `{name}`{where}",
+            hint="check the kind, its group and version",
+        )
 
     def _paths(self, group: str | None, version: str | None) -> Iterator[str]:
         if group:
@@ -254,7 +259,7 @@ def _connect(
                 folder = guarded_folder()
                 stack.callback(remove_guarded, folder)
             path = folder / name
-            path.write_bytes(_decoded(found[f"{name}_data"], name))
+            path.write_bytes(_decoded(found[f"{name}_data"], f"{name}_data"))
             setattr(settings, attribute, str(path))
         elif found.get(f"{name}_file"):
             setattr(settings, attribute, found[f"{name}_file"])
@@ -274,7 +279,7 @@ def _decoded(text: str, name: str) -> bytes:
     try:
         return base64.b64decode(re.sub(r"\s", "", text), validate=True)
     except binascii.Error:
-        raise TaskMisconfigured(f"the data of `connection.{name}` is not Base64") from None
+        raise TaskMisconfigured(f"`connection.{to_camel(name)}` is not Base64") from None
 
 
 def _is_ready(found: Mapping[str, Any]) -> bool:

@@ -72,6 +72,7 @@ def _run(
 ) -> None:
     """Run a shell command in a container; raise TaskFailed unless it ends well."""
     from kubernetes.stream.ws_client import create_websocket
+    from websocket import WebSocketException
 
     params = {
         "container": container,
@@ -82,9 +83,17 @@ def _run(
     }
     host = cluster.settings.host.rstrip("/").replace("http", "ws", 1)
     url = f"{host}/api/v1/namespaces/{part(namespace)}/pods/{part(pod)}/exec"
-    socket = create_websocket(
-        cluster.settings, f"{url}?{urlencode(params, doseq=True)}", cluster.headers()
-    )
+    try:
+        socket = create_websocket(
+            cluster.settings, f"{url}?{urlencode(params, doseq=True)}", cluster.headers()
+        )
+    except (WebSocketException, OSError) as error:
+        # after the mark come headers and page of the answer
+        raise TaskFailed(
+            f"no command can be run in the container `{container}` of the pod `{pod}`: "
+            f"{str(error).partition(' -+-+- ')[0]}",
+            hint="check that the account may create `pods/exec`, and the network",
+        ) from error
     errors, status = io.BytesIO(), b""
     try:
         while source is not None and (data := source.read(_BLOCK)):
@@ -101,6 +110,11 @@ def _run(
             elif channel == _STATUS:
                 status += data
                 break
+    except (WebSocketException, ConnectionError) as error:
+        raise TaskFailed(
+            f"the connection to the container `{container}` of the pod `{pod}` broke off: {error}",
+            hint="add a `retry`",
+        ) from error
     finally:
         socket.close()
     ended: dict[str, Any] = json.loads(status or b"{}")

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from kestra_dagster.errors import TaskFailed, TaskMisconfigured
+from kestra_dagster.flow.properties import RUN
+from kestra_dagster.tasks.kubernetes_files import say
 from kestra_dagster.tasks.kubernetes_objects import Apply, Delete, Get, Patch, Restart
 from kestra_dagster.tasks.kubernetes_pods import PodCreate, merged
 from tests.tasks.kubernetes_server import TOKEN, Cluster, kubernetes_server
@@ -152,11 +154,19 @@ def test_how_a_cluster_is_named(context, tmp_path, monkeypatch) -> None:
     with pytest.raises(TaskMisconfigured, match="no cluster is known here"):
         context.run(Get, {"resourceType": "pods"})
     given = {"masterUrl": "https://127.0.0.1:9", "caCertData": "no base64!"}
-    with pytest.raises(TaskMisconfigured, match="is not Base64"):
+    with pytest.raises(TaskMisconfigured, match=r"`connection\.caCertData` is not Base64"):
         context.run(Get, {"resourceType": "pods", "connection": given})
     given = {"masterUrl": "http://127.0.0.1:9", "username": "u", "password": "hidden",
              "clientKeyData": base64.b64encode(b"key").decode()}  # fmt: skip
     with pytest.raises(TaskFailed, match="does not answer"):
         context.run(Get, {"resourceType": "pods", "connection": {**given, "clientKeyData": None}})
+    unreached = PodCreate.model_validate(
+        {"spec": {}, "connection": {**given, "clientKeyData": None}}, context=RUN
+    )
+    with (
+        unreached.cluster(context) as cluster,
+        pytest.raises(TaskFailed, match=r"container `c` of the pod `p`: .*refused"),
+    ):
+        say(cluster, "default", "p", "c", "ready")
     with pytest.raises(TaskMisconfigured, match=r"an object of `spec` lacks `apiVersion`"):
         context.run(Apply, {"spec": "a: 1", "connection": {**given, "clientKeyData": None}})
