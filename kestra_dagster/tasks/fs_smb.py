@@ -49,7 +49,13 @@ class Smb(RemoteSpec):
         forget = context.cancel.on_cancel(lambda: _cut(connection))
         try:
             context.cancel.check()
-            connection.connect(timeout=CONNECT_SECONDS)
+            try:
+                connection.connect(timeout=CONNECT_SECONDS)
+            except ValueError as error:
+                raise TaskFailed(
+                    f"no SMB server answers at `{self.host}:{self.port}`",
+                    hint="check `host`, `port` and the network",
+                ) from error
             client.register_session(
                 self.host, username=self.username, password=self.password, **given
             )
@@ -63,11 +69,6 @@ class Smb(RemoteSpec):
             raise
         except SMBException as error:
             raise TaskFailed(f"`{self.host}` says: {error}") from error
-        except ValueError as error:
-            raise TaskFailed(
-                f"no SMB server answers at `{self.host}:{self.port}`",
-                hint="check `host`, `port` and the network",
-            ) from error
         finally:
             forget()
             close()
