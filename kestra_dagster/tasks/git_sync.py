@@ -185,7 +185,7 @@ class Sync(GitSpec):
             rows = self._flows(root, flows, namespace, context)
             rows += taken_files(
                 root,
-                [path for path in found if path not in set(flows)],
+                [path for path in found if not path.startswith("_flows/")],
                 namespace,
                 context,
                 delete=True,
@@ -207,7 +207,12 @@ class Sync(GitSpec):
             child = named is not None and named[1].startswith(f"{namespace}.")
             texts.append((path, text if child else in_namespace(text, namespace)))
         # All are checked before the first is written.
-        checked = [(path, text, context.flow_files.put(text, dry_run=True)) for path, text in texts]
+        checked = []
+        for path, text in texts:
+            try:
+                checked.append((path, text, context.flow_files.put(text, dry_run=True)))
+            except TaskFailed as error:
+                raise TaskFailed(f"`{path}`: {error.message}") from error
         rows = [flow_row(change.flow, change.state, path) for path, _, change in checked]
         kept = {own_flow(context)} | {_key(change.flow) for _, _, change in checked}
         there = context.flow_files.sources(namespace, children=False) if paths else []

@@ -107,11 +107,11 @@ class MailPoll(Poll):
             server.pass_(self.password)
             pairs = [line.decode().split(" ", 1) for line in server.uidl()[1]]
             names = [name for _, name in pairs]
-            known = memory.get("known")
-            if known is None:
+            if memory.get("known") is None:
                 return [], {"known": names[-_KEPT:]}
             # They are in the order in which they came; those before a known one are old.
-            last = max((at for at, name in enumerate(names) if name in set(known)), default=-1)
+            known = set(memory["known"])
+            last = max((at for at, name in enumerate(names) if name in known), default=-1)
             new = pairs[last + 1 :][:AT_ONCE]
             mails = []
             for number, _ in new:

@@ -301,6 +301,12 @@ def test_the_older_sync_takes_flows_and_files(run, context, remote, tmp_path):
     found = [(flow.namespace, flow.flow_id) for flow in flows.sources("", children=True)]
     assert found == [("company.team", "a"), ("company.team.below", "b")]
     assert store.paths("company.team") == ["kept.txt", "sql/q.sql"]
+    (work / "p" / "_flows" / "wrong.yml").write_text("id: [")
+    git(work, "add", ".")
+    git(work, "commit", "-qm", "wrong")
+    git(work, "push", "-q", "origin", "HEAD:sync")
+    with pytest.raises(TaskFailed, match=r"`_flows/wrong\.yml`: "):
+        run("Sync", **sync)
 
 
 def test_files_of_the_execution_are_pushed(run, context, remote):
