@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _CREDENTIALS = "check `accessKeyId` and `secretKeyId` (or what boto3 finds without them)"
 
+_ENDPOINT = "`endpointOverride` (`endpoint` of MinIO's tasks)"
+
 _KNOWN: dict[str, tuple[str, str]] = {
     "NoSuchBucket": ("no such bucket", "create it, or check `bucket`, `region` and the account"),
     "NoSuchKey": ("no such object", "check `key`"),
@@ -61,7 +63,7 @@ def aws_errors(what: str) -> Iterator[None]:
         endpoint = e.kwargs.get("endpoint_url") or "the endpoint"
         raise TaskFailed(
             f"cannot {what}: could not reach `{endpoint}`",
-            hint="check `endpointOverride`, AWS_ENDPOINT_URL, `region` and the network",
+            hint=f"check {_ENDPOINT}, AWS_ENDPOINT_URL, `region` and the network",
         ) from e
     except (
         aws.ParamValidationError,
@@ -78,7 +80,7 @@ def aws_errors(what: str) -> Iterator[None]:
         # it says the whole answer, which may be a page of a proxy
         raise TaskFailed(
             f"cannot {what}: what answers does not speak as AWS does",
-            hint="check `endpointOverride`, AWS_ENDPOINT_URL and proxies",
+            hint=f"check {_ENDPOINT}, AWS_ENDPOINT_URL and proxies",
         ) from error
     except (aws.BotoCoreError, Boto3Error) as error:
         raise TaskFailed(f"cannot {what}: {error}") from error

@@ -326,7 +326,8 @@ def test_a_page_that_is_not_there(shell: Shell, write, engine: str) -> None:
             {"endpoint": "http://127.0.0.1:9"},
             "cannot upload `letters/a.txt` to bucket `letters`: could not reach "
             "`http://127.0.0.1:9/letters/letters/a.txt`\n"
-            "  hint: check `endpointOverride`, AWS_ENDPOINT_URL, `region` and the network\n",
+            "  hint: check `endpointOverride` (`endpoint` of MinIO's tasks), AWS_ENDPOINT_URL, "
+            "`region` and the network\n",
         ),
     ],
 )
