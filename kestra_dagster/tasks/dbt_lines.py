@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import queue
 import threading
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -31,7 +31,6 @@ class DbtLines(ScriptLines):
 
     def __init__(self, context: TaskContext, webhook: AlertWebhook | None) -> None:
         super().__init__(context)
-        self._told = context
         self._alerts = Alerts(webhook, context) if webhook else None
         self.warned = False
 
@@ -45,12 +44,12 @@ class DbtLines(ScriptLines):
         level, message = str(info.get("level")), str(info.get("msg") or "")
         data = entry.get("data") or {}
         for name, count in (data.get("stats") or {}).items():
-            self._told.metric(f"log.stats.{name}", count)
+            self._context.metric(f"log.stats.{name}", count)
         if message.strip():
-            self._told.log.log(_LEVELS.get(level, "ERROR"), message)
+            self._context.log.log(_LEVELS.get(level, "ERROR"), message)
         if level in ("warn", "error"):
             self.warned = self.warned or level == "warn"
-            self.last_errors = [*self.last_errors[-2:], message]
+            self.keep_error(message)
             if self._alerts:
                 node = (data.get("node_info") or {}).get("node_name")
                 self._alerts.tell(level, node, message, info)
@@ -67,11 +66,11 @@ class Alerts:
     def __init__(self, webhook: AlertWebhook, context: TaskContext) -> None:
         self._webhook = webhook
         self._context = context
-        self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._waiting: deque[dict[str, Any]] = deque()
         self._seen: set[tuple[str | None, ...]] = set()
         self._sent = self._left_out = 0
-        self._thread = threading.Thread(target=self._work, name="alerts of dbt", daemon=True)
-        self._thread.start()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
 
     def tell(self, level: str, node: str | None, message: str, info: Mapping[str, Any]) -> None:
         """Send an alert, unless one like it was sent."""
@@ -98,20 +97,35 @@ class Alerts:
             "executionId": variables["execution"].get("id"),
             "taskId": variables["task"].get("id"),
         }
-        self._waiting.put({name: value for name, value in payload.items() if value})
+        self._send({name: value for name, value in payload.items() if value})
 
     def close(self) -> None:
         """Send what waits, within a few seconds."""
         if self._left_out:
             text = f"{self._left_out} more warnings and errors of dbt are not shown"
-            self._waiting.put({"text": text, "level": self._webhook.level.lower()})
-        self._waiting.put(None)
-        self._thread.join(_POST_SECONDS)
+            self._send({"text": text, "level": self._webhook.level.lower()})
+        if thread := self._thread:
+            thread.join(_POST_SECONDS)
+
+    def _send(self, payload: dict[str, Any]) -> None:
+        # The thread ends when nothing waits: nobody closes the alerts of a run that is cancelled.
+        with self._lock:
+            self._waiting.append(payload)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name="alerts of dbt", daemon=True
+                )
+                self._thread.start()
 
     def _work(self) -> None:
         import httpx
 
-        while (payload := self._waiting.get()) is not None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._thread = None
+                    return
+                payload = self._waiting.popleft()
             try:
                 httpx.post(self._webhook.url, json=payload, timeout=_POST_SECONDS)
             except Exception as error:

@@ -34,10 +34,14 @@ class ScriptLines:
             self._data(text[2:-2])
         elif stream == "stderr":
             if text:
-                self.last_errors = [*self.last_errors[1 - _LAST_LINES :], text]
+                self.keep_error(text)
             self._context.log.error(line)
         else:
             self._context.log.info(line)
+
+    def keep_error(self, text: str) -> None:
+        """Keep a line for the message of a run that fails, which has the last few."""
+        self.last_errors = [*self.last_errors[1 - _LAST_LINES :], text]
 
     def outputs(self, exit_code: int) -> dict[str, Any]:
         """Return the outputs that come from the lines."""
