@@ -227,9 +227,9 @@ def _run_within(
     forget = token.on_cancel(woken.set) if blocks else lambda: None
     thread = threading.Thread(target=work, name=f"{task.id} (attempt)", daemon=True)
     thread.start()
-    in_time = woken.wait(timeout.total_seconds() if timeout else None)
+    in_time = woken.wait(None if timeout is None else timeout.total_seconds())
     forget()
-    if not in_time and timeout:
+    if timeout is not None and not in_time:
         reason = f"Timeout after {timeout.total_seconds():g} s"
         context.log.warn(f"{reason}: the task is told to stop")
         token.cancel(reason)
