@@ -105,6 +105,11 @@ class Diagnostic:
     about: str | None = None
     """The type that it is about, or `type: property`."""
 
+    @property
+    def lacking(self) -> str:
+        """What one of UNSUPPORTED lacks, without what becomes of the flow."""
+        return self.message.partition(": the flow ")[0]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as plain data for JSON."""
         return asdict(self)

@@ -95,5 +95,4 @@ def shown(flow: FlowReport) -> Iterator[Remark]:
 
 def said(remark: Remark) -> str:
     """Return a remark in the words of a table, which says itself what becomes of the flow."""
-    message = remark.found.message
-    return message.partition(": the flow ")[0] if remark.kind == "unsupported" else message
+    return remark.found.lacking if remark.kind == "unsupported" else remark.found.message

@@ -137,7 +137,7 @@ def _report_lacking(lacking: Sequence[Diagnostic], log: logging.Logger) -> None:
     strict = policy() == "strict"
     lines = []
     for found in lacking[:_MOST_LINES]:
-        message = found.message.partition(": the flow ")[0] if strict else found.message
+        message = found.lacking if strict else found.message
         lines.append(f"{found.file}:{found.line}: {message}")
     if len(lacking) > _MOST_LINES:
         lines.append(f"and {len(lacking) - _MOST_LINES} more")
