@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import dagster as dg
 
-from kestra_dagster.orchestration.tags import EXECUTION_TAG, STATE_TAG
+from kestra_dagster.orchestration.tags import EXECUTION_TAG, FLOW_TAG, STATE_TAG
 from kestra_dagster.runtime.context import ExecutionFilter
 from kestra_dagster.runtime.executions import Found, JournalExecutions
 from kestra_dagster.runtime.platform import Platform
@@ -37,7 +37,7 @@ class InstanceExecutions(JournalExecutions):
         for record in self._records(which):
             tags = record.dagster_run.tags
             execution_id = tags.get(EXECUTION_TAG, record.dagster_run.run_id)
-            namespace, flow_id = tags.get("kestra/namespace"), tags.get("kestra/flow")
+            namespace, flow_id = tags.get("kestra/namespace"), tags.get(FLOW_TAG)
             if namespace is None or flow_id is None or execution_id in seen:
                 continue
             seen.add(execution_id)  # the newest run comes first: it tells the state
@@ -48,7 +48,7 @@ class InstanceExecutions(JournalExecutions):
 
     def _records(self, which: ExecutionFilter) -> Iterator[dg.RunRecord]:
         filters = dg.RunsFilter(
-            tags={"kestra/flow": which.flow_id} if which.flow_id else None,
+            tags={FLOW_TAG: which.flow_id} if which.flow_id else None,
             created_after=_utc(which.start),
             created_before=_utc(which.end),
         )

@@ -16,6 +16,7 @@ from kestra_dagster.errors import KestraDagsterError
 from kestra_dagster.flow.model import Flow
 from kestra_dagster.flow.triggers import Schedule, ScheduleOnDates, Trigger
 from kestra_dagster.orchestration import trigger_host
+from kestra_dagster.orchestration.tags import FLOW_TAG
 from kestra_dagster.orchestration.trigger_host import TriggerHost, trigger_variables
 from kestra_dagster.orchestration.trigger_rows import Asked, Recorded
 from kestra_dagster.orchestration.trigger_store import TriggerStore, Work
@@ -273,12 +274,12 @@ def facts_of_run(
     run_id: str, tags: Mapping[str, str], state: str, labels: Mapping[str, str]
 ) -> ExecutionFacts | None:
     """Return what is known of an execution by the tags of its run; None if it is none."""
-    if "kestra/flow" not in tags:
+    if FLOW_TAG not in tags:
         return None
     return ExecutionFacts(
         run_id,
         tags.get("kestra/namespace", ""),
-        tags["kestra/flow"],
+        tags[FLOW_TAG],
         state,
         labels,
         revision=int(tags.get("kestra/revision", "1")),

@@ -25,7 +25,7 @@ from kestra_dagster.orchestration.dispatch import Dispatch
 from kestra_dagster.orchestration.instances import instance_of
 from kestra_dagster.orchestration.schedules import dagster_ticks_at
 from kestra_dagster.orchestration.switches import Switches
-from kestra_dagster.orchestration.tags import STATE_TAG
+from kestra_dagster.orchestration.tags import FLOW_TAG, STATE_TAG
 from kestra_dagster.orchestration.trigger_desk import Desk, facts_of_run
 from kestra_dagster.triggers.requirements import FINAL
 from kestra_dagster.triggers.schedule import timetable
@@ -309,7 +309,7 @@ def _dead_runs(instance: dg.DagsterInstance, since: datetime) -> list[_Dead]:
     return [
         _Dead(_execution_of(run), run.run_id, dict(run.tags), states[run.status])
         for run in (record.dagster_run for record in records)
-        if "kestra/flow" in run.tags
+        if FLOW_TAG in run.tags
     ]
 
 
