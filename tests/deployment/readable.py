@@ -14,6 +14,7 @@ from kestra_dagster.runtime.result import RunResult
 from kestra_dagster.runtime.storage import ExecutionStorage, execution_prefix
 from kestra_dagster.runtime.store import FolderStore
 from kestra_dagster.tasks.registry import default_registry
+from tests.deployment.limited import limited
 from tests.deployment.pod import Pod
 from tests.deployment.team import Team
 
@@ -46,8 +47,8 @@ def unreadable(pod: Pod, team: Team, runs: Iterable[dg.DagsterRun]) -> dict[str,
     )
     wrong: dict[str, str] = {}
     for run in runs:
-        if run.job_name not in RETURNED:
-            continue
+        if run.job_name == limited.name:
+            continue  # no flow: it leaves nothing
         finished = set(RETURNED[run.job_name])
         if run.status is not dg.DagsterRunStatus.SUCCESS:
             finished &= team.finished_tasks(run.run_id)
