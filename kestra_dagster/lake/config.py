@@ -151,10 +151,13 @@ TUNED_SPARK: Mapping[str, str] = {
     "spark.sql.shuffle.partitions": "64",
     "spark.sql.autoBroadcastJoinThreshold": "48m",
     "spark.sql.parquet.compression.codec": "zstd",
+    "spark.hadoop.parquet.compression.codec.zstd.level": "1",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.session.timeZone": "UTC",
     # Spark 4 would load ICU, a second, for letters that no code of a country or currency has.
     "spark.sql.icu.caseMappings.enabled": "false",
     "spark.sql.sources.partitionOverwriteMode": "static",
+    "spark.buffer.pageSize": "2m",
     "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
 }
 """Measured with benchmarks/lake.py; a partition's files end up between 10 and 100 MB."""

@@ -2,62 +2,66 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pyspark.sql import DataFrame
-
-from kestra_dagster.lake.jobs.catalog import RAW
+from kestra_dagster.lake.jobs import keys
+from kestra_dagster.lake.jobs.catalog import FACT_OF, RAW
 from kestra_dagster.lake.jobs.checks import REFERENCES, TOTALS
 
+_SOURCE_OF = {fact: source for source, fact in FACT_OF.items()}
 
-def figures(written: Mapping[str, DataFrame]) -> dict[str, dict[str, Any]]:
-    """Return `orphans`, `totals` and `rejected` of the manifest.
 
-    One query for all: at small sizes a query is what costs.
+def figures(written: str, last: str) -> str:
+    """Return a query for all figures: rows with `found`, a map of text.
+
+    One query for all: at small sizes a query is what costs. `written` is a view of the keys `seen`
+    in the facts, `last` one of `repeats.last_records`; each table is a view of its own name.
     """
-    queries = [_orphans(written, fact) for fact in REFERENCES]
-    queries += [
-        written[table].selectExpr(
-            "'totals' as kind",
-            f"'{table}' as name",
-            f"cast(coalesce(sum({column}), 0.00) as string) as said",
-        )
-        for table, column in TOTALS.items()
-    ]
-    reasons = written["quarantine"].groupBy("source", "reason").count()
+    queries = [_of_table(table, written) for table in dict.fromkeys([*REFERENCES, *TOTALS])]
     queries.append(
-        reasons.selectExpr(
-            "'rejected' as kind",
-            "concat(source, '.', reason) as name",
-            "cast(count as string) as said",
-        )
+        "select map(concat('rejected:', source, ':', reason), cast(count(*) as string)) as found"
+        " from quarantine group by source, reason"
     )
-    found: dict[str, dict[str, Any]] = {"orphans": {}, "totals": {}}
+    queries.append(
+        f"select map(concat('repeated:', {keys.source_of('block')}),"
+        " cast(sum(rows - bit_count(seen)) as string)) as found"
+        f" from {written} group by {keys.source_of('block')}"
+    )
+    queries.append(
+        "select map(concat('lost:', source), cast(sum(records - 1) as string)) as found"
+        f" from {last} group by source"
+    )
+    return " union all ".join(queries)
+
+
+def _of_table(table: str, written: str) -> str:
+    """Return a query that reads a table once: rows that refer to nothing, and its sum."""
+    joins, said = [], []
+    for column, target in REFERENCES.get(table, {}).items():
+        join, found = keys.looked_up(target, written, _SOURCE_OF[target], [f"f.{column}"])
+        joins.append(join)
+        count = f"count_if(f.{column} is not null and not ({found}))"
+        said.append(f"'orphans:{table}.{column}', cast({count} as string)")
+    if table in TOTALS:
+        said.append(f"'totals:{table}', cast(coalesce(sum(f.{TOTALS[table]}), 0.00) as string)")
+    return f"select map({', '.join(said)}) as found from {table} f {' '.join(joins)}"
+
+
+def told(found: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+    """Return `orphans`, `totals`, `rejected`, `lost` and `repeated` out of the rows of `figures`.
+
+    By raw table, `lost` tells how many valid records are not the last of their key, `repeated` how
+    many written rows share the bit of their key with another.
+    """
+    said = {name: text for row in found for name, text in row.items()}
     rejected: dict[str, dict[str, int]] = {name: {} for name in RAW}
-    for row in functools.reduce(DataFrame.union, queries).collect():
-        kind, name, said = row["kind"], row["name"], row["said"]
-        if kind == "totals":
-            found["totals"][name] = said
-        elif kind == "rejected":
-            source, _, reason = name.partition(".")
-            rejected[source][reason] = int(said)
+    told: dict[str, dict[str, Any]] = {"orphans": {}, "totals": {}, "lost": {}, "repeated": {}}
+    for name, text in said.items():
+        kind, _, rest = name.partition(":")
+        if kind == "rejected":
+            source, _, reason = rest.partition(":")
+            rejected[source][reason] = int(text)
         else:
-            numbers = said.split(",")
-            for index, column in enumerate(REFERENCES[name]):
-                found["orphans"][f"{name}.{column}"] = int(numbers[index])
-    return {**found, "rejected": rejected}
-
-
-def _orphans(written: Mapping[str, DataFrame], fact: str) -> DataFrame:
-    """Count in one reading of a fact the rows that refer to nothing, by column."""
-    rows = written[fact].select(*REFERENCES[fact])
-    counts = []
-    for column, target in REFERENCES[fact].items():
-        known = written[target].selectExpr(f"{column} as _{target}")
-        rows = rows.join(known, rows[column] == known[f"_{target}"], "left")
-        counts.append(f"count_if({column} is not null and _{target} is null)")
-    return rows.selectExpr(
-        "'orphans' as kind", f"'{fact}' as name", f"concat_ws(',', {', '.join(counts)}) as said"
-    )
+            told[kind][rest] = text if kind == "totals" else int(text)
+    return {**told, "rejected": rejected}

@@ -39,7 +39,8 @@ CLEANING: dict[str, Cleaning] = {
         {
             "customer_id": "customer_id",
             "email_hash": "sha2(lower(trim(email)), 256)",
-            "full_name": "regexp_replace(trim(full_name), ' +', ' ')",
+            "full_name": "if(contains(full_name, '  '), regexp_replace(trim(full_name), ' +', ' '),"
+            " trim(full_name))",
             "country": "upper(trim(country))",
             "birth_year": "birth_year",
             "registered_on": "try_cast(registered_on as date)",
@@ -134,6 +135,11 @@ CLEANING: dict[str, Cleaning] = {
 }
 
 
+def raw_view(table: str) -> str:
+    """Return the name of the view of a raw table's `positioned` rows."""
+    return f"raw_{table}"
+
+
 def positioned(raw: DataFrame, table: str) -> DataFrame:
     """Return raw rows with `raw`, all that came, and where they stand: `_file` and `_row`.
 
@@ -150,29 +156,18 @@ def positioned(raw: DataFrame, table: str) -> DataFrame:
     )
 
 
-def conformed(rows: DataFrame, table: str) -> DataFrame:
-    """Return all `positioned` rows with conformed columns, and what decides on them.
+def conformed(table: str, rows: str) -> str:
+    """Return a query for `positioned` rows with conformed columns, and what decides on them.
 
-    Further columns: `reason` (null if it breaks no rule), `received_at`, `raw`, `_file`, `_row`.
+    Further columns: `broken` (null if it breaks no rule), `received_at`, `raw`, `_file`, `_row`.
     Nothing is left out here: Spark would move a filter before the columns that it needs, and work
     them out twice.
     """
     cleaning = CLEANING[table]
-    columns = [f"{sql} as {name}" for name, sql in cleaning.columns.items()]
-    frame = rows.selectExpr(*columns, "received_at", "raw", "_file", "_row")
-    return frame.selectExpr("*", f"{first_reason(cleaning.rules)} as reason")
-
-
-def rejected(checked: DataFrame, table: str) -> DataFrame:
-    """Return rows that there is a reason against as the quarantine keeps them.
-
-    What broke a rule is kept as it came; what refers to nothing, conformed.
-    """
-    columns = ", ".join(CLEANING[table].columns)
-    return checked.selectExpr(
-        f"'{table}' as source",
-        "reason",
-        f"if(broken is null, to_json(struct({columns})), to_json(raw)) as record",
+    columns = ", ".join(f"{sql} as {name}" for name, sql in cleaning.columns.items())
+    return (
+        f"select *, {first_reason(cleaning.rules)} as broken"
+        f" from (select {columns}, received_at, raw, _file, _row from {rows})"
     )
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from kestra_dagster.lake.jobs import accounts, clean, repeats, star
+from kestra_dagster.lake.jobs import accounts, clean, keys, repeats, star
 from kestra_dagster.lake.jobs.catalog import FACT_OF, PROCESSED, RAW
 from kestra_dagster.lake.jobs.checks import NEWEST, Manifest
 from kestra_dagster.lake.jobs.layout import table_prefix
@@ -34,11 +34,21 @@ ADAPTIVE_FROM = 50_000_000
 LOOKED_UP_ROWS = 4_000_000
 """Rows of a table up to which it is copied to each executor; some 100 MB of memory in each."""
 
+FEW = 200_000_000
+"""Rows of a day up to which what is known of its keys is copied to each executor."""
+
+DIMENSIONS = ("customers", "products")
+"""Raw tables of what others refer to, and that refer to nothing."""
+
 Result = TypeVar("Result")
 
 
 class Processing:
-    """One day on its way: writes tables, and remembers what was left out of them."""
+    """One day on its way: writes tables, and remembers what was left out of them.
+
+    What is read is a view of Spark: raw tables, what was found out about their keys, and the
+    tables written so far, each under its own name.
+    """
 
     def __init__(self, lake: Lake, day: str, version: str) -> None:
         self._lake = lake
@@ -46,95 +56,97 @@ class Processing:
         self._version = version
         self._watch = Stopwatch()
         self._published = lake.published("raw", day)
-        self._raw = {name: self._raw_table(name) for name in RAW}
+        for name in RAW:
+            table = self._published["tables"][name]
+            raw = clean.positioned(lake.read(table["path"], table["columns"]), name)
+            raw.createOrReplaceTempView(clean.raw_view(name))
 
     def run(self) -> Manifest:
         """Write all tables of the day; return the manifest."""
         rows = self._raw_rows()
         with settings(self._lake.spark, planned_once(rows) if rows < ADAPTIVE_FROM else {}):
-            last = repeats.last_records(self._raw, rows).persist()
-            try:
-                with self._watch.measure("repeated"):
-                    self._repeated = repeats.count_lost(last)
-                self._write_tables(last)
-                return self._manifest()
-            finally:
-                last.unpersist()
+            self._find_repeated()
+            self._write_dimensions()
+            self._find_known()
+            together(self._write_sales, self._write_traffic)
+            self._find_written()
+            self._write_quarantine()
+            return self._manifest()
 
-    def _write_tables(self, last: DataFrame) -> None:
-        rows = {name: clean.conformed(frame, name) for name, frame in self._raw.items()}
-        checked = {name: star.referring_nowhere(rows[name]) for name in ("customers", "products")}
+    def _find_repeated(self) -> None:
+        with self._watch.measure("repeated"):
+            self._view("raw_keys", keys.seen({name: clean.raw_view(name) for name in RAW}))
+            self._view("repeated", keys.repeated("raw_keys"), kept=True, looked_up=self._few)
+            records = repeats.last_records("repeated")
+            self._view("last_records", records, kept=True, looked_up=self._few)
 
-        lasts = {name: repeats.last_of(last, name) for name in RAW}
+    def _write_dimensions(self) -> None:
+        together(*[functools.partial(self._accept, source) for source in DIMENSIONS])
+        for source in DIMENSIONS:
+            self._view(source, f"select * from {FACT_OF[source]}", looked_up=self._short(source))
 
-        def accepted(name: str) -> DataFrame:
-            condition = "reason is null and not {lost}"
-            return repeats.chosen(checked[name], lasts[name], name, condition)
+    def _find_known(self) -> None:
+        dimensions = {source: FACT_OF[source] for source in DIMENSIONS}
+        self._view("known", keys.seen(dimensions), kept=True, looked_up=self._few)
 
-        def rejected(name: str) -> DataFrame:
-            # What broke a rule is rejected also where a valid record of its key is there.
-            condition = "reason is not null and (broken is not null or not {lost})"
-            found = repeats.chosen(checked[name], lasts[name], name, condition)
-            return clean.rejected(found, name)
+    def _find_written(self) -> None:
+        facts = {source: fact for source, fact in FACT_OF.items() if source not in DIMENSIONS}
+        written = keys.written("known", facts, "repeated")
+        self._view("written", written, kept=True, looked_up=self._few)
 
-        customers, products = together(
-            lambda: self._write(accepted("customers"), "dim_customer"),
-            lambda: self._write(accepted("products"), "dim_product"),
+    def _write_quarantine(self) -> None:
+        rejected = star.quarantine("last_records", "written")
+        self._write(rejected, "quarantine", files_for(self._raw_rows() / 10))
+
+    def _write_sales(self) -> None:
+        self._view("kept_orders", self._accepted("orders", joined=["customers"]), kept=True)
+        self._view("orders", "select * from kept_orders", looked_up=self._short("orders"))
+        self._view("known_orders", keys.seen({"orders": "kept_orders"}), looked_up=self._few)
+        together(
+            lambda: self._accept("order_lines", joined=["orders"]),
+            lambda: self._accept("payments", known="known_orders"),
         )
-        customers = self._looked_up(customers, "customers")
-        products = self._looked_up(products, "products")
-        checked["orders"] = star.referring_orders(rows["orders"], customers, self._day)
-        kept = star.kept(accepted("orders")).persist()
-        orders = self._looked_up(kept, "orders")
-        checked["order_lines"] = star.referring_lines(rows["order_lines"], orders, products)
-        checked["payments"] = star.referring_payments(rows["payments"], orders)
-        checked["web_events"] = star.referring_events(
-            rows["web_events"], customers, products, self._day
+        totals = star.orders_with_totals("kept_orders", "fct_order_lines", "fct_payments")
+        added_up = star.daily_sales("fct_order_lines", "orders", "products")
+        files = files_for(self._raw_rows("orders"))
+        together(
+            lambda: self._write(totals, "fct_orders", files),
+            lambda: self._write(added_up, "daily_sales"),
         )
 
-        def sales() -> None:
-            lines, payments = together(
-                lambda: self._write(accepted("order_lines"), "fct_order_lines"),
-                lambda: self._write(accepted("payments"), "fct_payments"),
-            )
-            together(
-                lambda: self._write(star.with_totals(kept, lines, payments), "fct_orders"),
-                lambda: self._write(star.daily_sales(lines, orders, products), "daily_sales"),
-            )
+    def _write_traffic(self) -> None:
+        self._accept("web_events")
+        self._write(star.daily_traffic("fct_web_events"), "daily_traffic")
 
-        def traffic() -> None:
-            events = self._write(accepted("web_events"), "fct_web_events")
-            self._write(star.daily_traffic(events), "daily_traffic")
+    def _accepted(self, source: str, known: str = "known", joined: Sequence[str] = ()) -> str:
+        return star.accepted(source, self._day, "last_records", known, joined)
 
-        def quarantine() -> None:
-            rejects = [rejected(name) for name in checked]
-            self._write(functools.reduce(DataFrame.union, rejects), "quarantine")
+    def _accept(self, source: str, known: str = "known", joined: Sequence[str] = ()) -> None:
+        files = files_for(self._raw_rows(source))
+        self._write(self._accepted(source, known, joined), FACT_OF[source], files)
 
-        try:
-            together(sales, traffic, quarantine)
-        finally:
-            kept.unpersist()
-
-    def _raw_table(self, name: str) -> DataFrame:
-        table = self._published["tables"][name]
-        return clean.positioned(self._lake.read(table["path"], table["columns"]), name)
-
-    def _looked_up(self, frame: DataFrame, source: str) -> DataFrame:
-        """Return a table as it is joined: as a copy for each executor where it is not too long."""
-        return F.broadcast(frame) if self._raw_rows(source) <= LOOKED_UP_ROWS else frame
-
-    def _write(self, frame: DataFrame, table: str) -> DataFrame:
-        """Write a table and return it as read back from its files."""
-        shaped = star.shaped(frame, table)
-        if table == "quarantine":
-            # Few of many rows are left: find them on all cores, and only then gather them.
-            gathered = shaped.repartition(files_for(self._raw_rows() / 10))
-        else:
-            sources = [name for name, target in FACT_OF.items() if target == table]
-            gathered = shaped.coalesce(files_for(self._raw_rows(*sources)) if sources else 1)
+    def _write(self, query: str, table: str, files: int = 1) -> None:
+        """Write a table, and make a view of it as read back from its files."""
+        frame = self._lake.spark.sql(query)
+        # Few of many rows are rejected: find them on all cores, and only then gather them.
+        gather = frame.repartition if table == "quarantine" else frame.coalesce
         with self._watch.measure(table):
-            self._lake.write(gathered, "processed", table, self._day, self._version)
-        return self._read(table)
+            self._lake.write(gather(files), "processed", table, self._day, self._version)
+        self._read(table).createOrReplaceTempView(table)
+
+    def _view(self, name: str, query: str, kept: bool = False, looked_up: bool = False) -> None:
+        """Name a query; `keep` what is read more than once, copy to executors what is short."""
+        frame = self._lake.spark.sql(query)
+        if kept:
+            frame = frame.localCheckpoint()
+        (F.broadcast(frame) if looked_up else frame).createOrReplaceTempView(name)
+
+    @property
+    def _few(self) -> bool:
+        return self._raw_rows() <= FEW
+
+    def _short(self, source: str) -> bool:
+        return self._raw_rows(source) <= LOOKED_UP_ROWS
 
     def _raw_rows(self, *tables: str) -> int:
         return sum(self._published["tables"][name]["rows"] for name in tables or RAW)
@@ -144,13 +156,12 @@ class Processing:
             tables, newest = self._lake.describe(
                 "processed", PROCESSED, self._day, self._version, NEWEST
             )
-            written = {name: self._read(name) for name in PROCESSED}
-            facts = {name: written[name] for name in FACT_OF.values()}
-            repeated, figures = together(
-                lambda: repeats.count_repeated(facts, PROCESSED), lambda: accounts.figures(written)
-            )
-            for name, number in repeated.items():
-                tables[name]["distinct_keys"] = tables[name]["rows"] - number
+            found = self._lake.spark.sql(accounts.figures("written", "last_records")).collect()
+            figures = accounts.told(row["found"] for row in found)
+            lost, repeated = figures.pop("lost"), figures.pop("repeated")
+            for source, fact in FACT_OF.items():
+                again = self._repeated_rows(source) if repeated.get(source) else 0
+                tables[fact]["distinct_keys"] = tables[fact]["rows"] - again
         raw = self._published
         return {
             "layer": "processed",
@@ -159,11 +170,16 @@ class Processing:
             "tables": tables,
             "raw_version": raw["version"],
             "raw_rows": {name: table["rows"] for name, table in raw["tables"].items()},
-            "duplicates": {name: self._repeated.get(name, 0) for name in RAW},
+            "duplicates": {name: lost.get(name, 0) for name in RAW},
             "newest": newest,
             **figures,
             "seconds": self._watch.seconds,
         }
+
+    def _repeated_rows(self, source: str) -> int:
+        """Count the written rows of a table that come on top of one for each key."""
+        rows = self._read(FACT_OF[source]).select(*RAW[source].key).dropna()
+        return rows.count() - rows.distinct().count()
 
     def _read(self, table: str) -> DataFrame:
         prefix = table_prefix("processed", table, self._day, self._version)
@@ -174,7 +190,7 @@ def planned_once(rows: int) -> dict[str, str]:
     """Return settings for a day whose size is known: what is to be spread is spread by that."""
     return {
         "spark.sql.adaptive.enabled": "false",
-        "spark.sql.shuffle.partitions": str(1 + rows // 500_000),
+        "spark.sql.shuffle.partitions": str(1 + rows // 8_000_000),
     }
 
 

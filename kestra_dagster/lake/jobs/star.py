@@ -1,135 +1,178 @@
-"""From cleaned rows to a star schema: references checked, facts joined, days added up."""
+"""From raw rows to a star schema: references checked, facts joined, days added up.
+
+Each function returns a query in Spark's SQL.
+"""
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+import dataclasses
+from collections.abc import Collection, Mapping
 
-from kestra_dagster.lake.jobs.catalog import PROCESSED
-
-
-def shaped(frame: DataFrame, table: str) -> DataFrame:
-    """Return exactly the columns of a processed table, in their types."""
-    columns = PROCESSED[table].columns
-    return frame.selectExpr(*[f"cast({name} as {kind}) as {name}" for name, kind, _ in columns])
+from kestra_dagster.lake.jobs import keys, repeats
+from kestra_dagster.lake.jobs.catalog import FACT_OF, PROCESSED, RAW
+from kestra_dagster.lake.jobs.clean import CLEANING, conformed, raw_view
 
 
-def reason(*others: str) -> str:
-    """Return SQL for the first reason against a row: its own, or a reference.
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A column that tells a key of another table, and why a row is rejected without it."""
 
-    `others` are cases for references, such as `when has_order is null then '...'`.
+    column: str
+    source: str
+    """Raw table whose accepted rows are meant."""
+    reason: str
+    optional: bool = False
+    """Whether null refers to nothing."""
+
+
+REFERENCES: Mapping[str, tuple[Reference, ...]] = {
+    "customers": (),
+    "products": (),
+    "orders": (Reference("customer_id", "customers", "unknown_customer"),),
+    "order_lines": (
+        Reference("product_id", "products", "unknown_product"),
+        Reference("order_id", "orders", "order_not_accepted"),
+    ),
+    "payments": (Reference("order_id", "orders", "order_not_accepted"),),
+    "web_events": (
+        Reference("customer_id", "customers", "unknown_customer", optional=True),
+        Reference("product_id", "products", "unknown_product", optional=True),
+    ),
+}
+
+_ADDED: Mapping[str, str] = {
+    "orders": "customers.country, to_date(ordered_at) as order_date,"
+    " to_date(ordered_at) < date'{day}' as is_late",
+    "order_lines": "orders.customer_id, orders.order_date,"
+    " cast(quantity * unit_price as decimal(14,2)) as amount",
+    "web_events": "to_date(event_at) as event_date, to_date(event_at) < date'{day}' as is_late",
+}
+"""Columns of a fact that its raw table does not have."""
+
+LOST = "not the last record"
+"""The verdict on a row of which another valid record of its key is the last."""
+
+_CENTS = "cast(amount * 100 as bigint)"
+
+TOTALS = ("lines", "amount", "paid_amount")
+"""Columns of fct_orders that other facts tell."""
+
+
+def accepted(table: str, day: str, last: str, known: str = "", joined: Collection[str] = ()) -> str:
+    """Return a query for the rows of a raw table that are accepted, as its fact has them.
+
+    `last` is a view of `repeats.last_records`, `known` one of the keys that a row may refer to. Raw
+    tables in `joined` are looked up in the view of their name, which has accepted rows, for their
+    columns. `fct_orders` lacks its totals.
     """
-    return f"case when reason is not null then reason {' '.join(others)} end as reason"
-
-
-def referring_orders(orders: DataFrame, customers: DataFrame, day: str) -> DataFrame:
-    """Return orders with their customer's country and a reason where there is no such customer."""
-    known = customers.selectExpr("customer_id", "country")
-    return orders.join(known, "customer_id", "left").selectExpr(
-        *_without_reason(orders),
-        "country",
-        "to_date(ordered_at) as order_date",
-        f"to_date(ordered_at) < date'{day}' as is_late",
-        reason("when country is null then 'unknown_customer'"),
+    rows = _judged(
+        table, raw_view(table), last, known, joined, _ADDED.get(table, "").format(day=day)
     )
+    columns = [
+        f"cast({name} as {kind}) as {name}"
+        for name, kind, _ in PROCESSED[FACT_OF[table]].columns
+        if table != "orders" or name not in TOTALS
+    ]
+    return f"select {', '.join(columns)} from ({rows}) where verdict is null"
 
 
-def kept(orders: DataFrame) -> DataFrame:
-    """Return of accepted orders what other tables need of them, and theirs."""
-    added = ("lines", "amount", "paid_amount")
-    return orders.select(
-        *[name for name, *_ in PROCESSED["fct_orders"].columns if name not in added]
-    )
+def quarantine(last: str, written: str) -> str:
+    """Return a query for all rows that there is a reason against.
+
+    What broke a rule is kept as it came, also where a valid record of its key is there; what refers
+    to nothing, conformed. `written` is a view of `keys.written`: who is settled was accepted, and
+    is not looked at.
+    """
+    return " union all ".join(_rejected(table, last, written) for table in RAW)
 
 
-def referring_lines(lines: DataFrame, orders: DataFrame, products: DataFrame) -> DataFrame:
-    """Return lines with what they need of their order and product, and a reason without either."""
-    accepted = orders.selectExpr("order_id", "customer_id", "order_date", "true as has_order")
-    known = products.selectExpr("product_id", "true as has_product")
-    joined = lines.join(known, "product_id", "left").join(accepted, "order_id", "left")
-    return joined.selectExpr(
-        *_without_reason(lines),
-        "customer_id",
-        "order_date",
-        "cast(quantity * unit_price as decimal(14,2)) as amount",
-        reason(
-            "when has_product is null then 'unknown_product'",
-            "when has_order is null then 'order_not_accepted'",
-        ),
-    )
-
-
-def referring_payments(payments: DataFrame, orders: DataFrame) -> DataFrame:
-    """Return payments with a reason where their order was not accepted."""
-    accepted = orders.selectExpr("order_id", "true as has_order")
-    return payments.join(accepted, "order_id", "left").selectExpr(
-        *_without_reason(payments),
-        reason("when has_order is null then 'order_not_accepted'"),
-    )
-
-
-def referring_events(
-    events: DataFrame, customers: DataFrame, products: DataFrame, day: str
-) -> DataFrame:
-    """Return events with a reason where customer or product are told and not known."""
-    known_customers = customers.selectExpr("customer_id", "true as has_customer")
-    known_products = products.selectExpr("product_id", "true as has_product")
-    joined = events.join(known_customers, "customer_id", "left")
-    return joined.join(known_products, "product_id", "left").selectExpr(
-        *_without_reason(events),
-        "to_date(event_at) as event_date",
-        f"to_date(event_at) < date'{day}' as is_late",
-        reason(
-            "when customer_id is not null and has_customer is null then 'unknown_customer'",
-            "when product_id is not null and has_product is null then 'unknown_product'",
-        ),
-    )
-
-
-def referring_nowhere(rows: DataFrame) -> DataFrame:
-    """Return rows of a table without references as the others: with the reason against each."""
-    return rows.selectExpr(*_without_reason(rows), reason())
-
-
-def _without_reason(frame: DataFrame) -> list[str]:
-    """Return the columns but the reason, and why the row itself is broken as `broken`."""
-    return [name for name in frame.columns if name != "reason"] + ["reason as broken"]
-
-
-def with_totals(orders: DataFrame, lines: DataFrame, payments: DataFrame) -> DataFrame:
-    """Return orders with the number and sum of their lines and what was paid."""
-    sold = lines.groupBy("order_id").agg({"amount": "sum", "line_number": "count"})
-    paid = payments.where("status = 'paid'").groupBy("order_id").agg({"amount": "sum"})
-    sold = sold.selectExpr("order_id", "`sum(amount)` as sold", "`count(line_number)` as number")
-    paid = paid.selectExpr("order_id", "`sum(amount)` as paid")
-    # Sorting can be put aside on disk; tables of hashes stay in memory until the file is written.
+def _rejected(table: str, last: str, written: str) -> str:
+    key = [f"r.{part}" for part in RAW[table].key]
+    join, is_settled = keys.looked_up("settled", written, table, key, "settled")
+    unsettled = f"(select r.* from {raw_view(table)} r {join} where not ({is_settled}))"
+    columns = ", ".join(CLEANING[table].columns)
     return (
-        orders.join(sold.hint("merge"), "order_id", "left")
-        .join(paid.hint("merge"), "order_id", "left")
-        .selectExpr(
-            "*",
-            "coalesce(number, 0) as lines",
-            "coalesce(sold, 0) as amount",
-            "coalesce(paid, 0) as paid_amount",
-        )
+        f"select '{table}' as source, verdict as reason,"
+        f" if(broken is null, to_json(struct({columns})), to_json(raw)) as record"
+        f" from ({_judged(table, unsettled, last, written, (), '')})"
+        f" where verdict <> '{LOST}'"
     )
 
 
-def daily_sales(lines: DataFrame, orders: DataFrame, products: DataFrame) -> DataFrame:
-    """Return sales by day of order, country, category and currency."""
-    joined = lines.join(orders.select("order_id", "country", "currency"), "order_id").join(
-        products.select("product_id", "category"), "product_id"
-    )
-    return joined.groupBy("order_date", "country", "category", "currency").agg(
-        F.expr("count(*) as lines"),
-        F.expr("sum(quantity) as units"),
-        F.expr("sum(amount) as revenue"),
+def _judged(
+    table: str,
+    rows: str,
+    last: str,
+    known: str,
+    joined: Collection[str],
+    added: str,
+) -> str:
+    """Return a query for conformed rows with the first reason against each, its `verdict`.
+
+    It is one expression, since Spark would move a part that needs no join before all of them, and
+    work out twice what it is made of.
+    """
+    last_join, lost = repeats.looked_up("last_record", last, table)
+    joins, cases = [last_join], [f"when broken is not null then broken when {lost} then '{LOST}'"]
+    for reference in REFERENCES[table]:
+        source, column = reference.source, f"r.{reference.column}"
+        if source in joined:
+            (key,) = RAW[source].key
+            joins.append(f"left join {source} on {source}.{key} = {column}")
+            found = f"{source}.{key} is not null"
+        else:
+            join, found = keys.looked_up(source, known, source, [column])
+            joins.append(join)
+        wanted = f"{column} is not null and " if reference.optional else ""
+        cases.append(f"when {wanted}not ({found}) then '{reference.reason}'")
+    columns = ", ".join(f"r.{column}" for column in CLEANING[table].columns)
+    return (
+        f"select {columns}, raw, broken, {added + ', ' if added else ''}"
+        f" case {' '.join(cases)} end as verdict"
+        f" from ({conformed(table, rows)}) r {' '.join(joins)}"
     )
 
 
-def daily_traffic(events: DataFrame) -> DataFrame:
-    """Return events by day, hour, device and kind."""
-    hour = F.expr("hour(event_at) as hour")
-    return events.groupBy("event_date", hour, "device", "event_type").agg(
-        F.expr("count(*) as events"), F.expr("count(customer_id) as customers")
+def orders_with_totals(orders: str, lines: str, payments: str) -> str:
+    """Return a query for orders with the number and sum of their lines and what was paid.
+
+    Sums are of cents: Spark adds up long decimals as objects.
+    """
+    totals = {
+        "lines": "coalesce(lines, 0)",
+        "amount": "coalesce(cast(sold as decimal(18,0)), 0) * 0.01",
+        "paid_amount": "coalesce(cast(paid as decimal(18,0)), 0) * 0.01",
+    }
+    columns = ", ".join(
+        f"cast({totals.get(name, name)} as {kind}) as {name}"
+        for name, kind, _ in PROCESSED["fct_orders"].columns
+    )
+    return (
+        f"select /*+ shuffle_hash(totals) */ {columns} from {orders} left join ("
+        "select order_id, sum(line) as lines, sum(sold) as sold, sum(paid) as paid from ("
+        f"select order_id, 1L as line, {_CENTS} as sold, 0L as paid from {lines} union all"
+        f" select order_id, 0L as line, 0L as sold, {_CENTS} as paid"
+        f" from {payments} where status = 'paid')"
+        " group by order_id) totals using (order_id)"
+    )
+
+
+def daily_sales(lines: str, orders: str, products: str) -> str:
+    """Return a query for sales by day of order, country, category and currency."""
+    return (
+        "select l.order_date, country, category, currency, count(*) as lines,"
+        " cast(sum(quantity) as bigint) as units, "
+        f" cast(cast(sum({_CENTS}) as decimal(18,0)) * 0.01 as decimal(18,2)) as revenue"
+        f" from {lines} l join {orders} o on o.order_id = l.order_id"
+        f" join {products} p on p.product_id = l.product_id"
+        " group by l.order_date, country, category, currency"
+    )
+
+
+def daily_traffic(events: str) -> str:
+    """Return a query for events by day, hour (UTC), device and kind."""
+    hour = "cast(pmod(unix_seconds(event_at) div 3600, 24) as int)"
+    return (
+        f"select event_date, {hour} as hour, device, event_type, count(*) as events,"
+        f" count(customer_id) as customers from {events} group by 1, 2, 3, 4"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kestra_dagster.lake.local_emr.class_archive import ClassArchive, class_archive
+from kestra_dagster.lake.local_emr.optimizing import optimizing_options
 from kestra_dagster.lake.local_emr.protocol import invalid
 
 _FLAGS = frozenset({"--verbose", "-v", "--supervise"})
@@ -135,8 +136,12 @@ def kept_classes(machine: Machine, work: Path) -> ClassArchive | None:
 
 
 def environment(work: Path, classes: ClassArchive | None = None) -> dict[str, str]:
-    """Return the environment of a step: this Python, its own scratch folder, no AWS credentials."""
-    jvm = f"{_JVM} {classes.options}" if classes else _JVM
+    """Return the environment of a step: this Python, its own scratch folder, no AWS credentials.
+
+    What the JVM is to read at its start is put into the folder.
+    """
+    jvm = f"{_JVM} {optimizing_options(work)}"
+    jvm += f" {classes.options}" if classes else ""
     inherited = {
         key: value
         for key, value in os.environ.items()
