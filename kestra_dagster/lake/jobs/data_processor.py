@@ -37,6 +37,9 @@ LOOKED_UP_ROWS = 4_000_000
 FEW = 200_000_000
 """Rows of a day up to which what is known of its keys is copied to each executor."""
 
+LOST_BLOCK = "Checkpoint block"
+"""Begins what Spark says where a part of a `localCheckpoint` is gone (3.5 to 4.x)."""
+
 DIMENSIONS = ("customers", "products")
 """Raw tables of what others refer to, and that refer to nothing."""
 
@@ -135,7 +138,11 @@ class Processing:
         self._read(table).createOrReplaceTempView(table)
 
     def _view(self, name: str, query: str, kept: bool = False, looked_up: bool = False) -> None:
-        """Name a query; `keep` what is read more than once, copy to executors what is short."""
+        """Name a query; `kept` is what is read again, `looked_up` what executors get a copy of.
+
+        What is kept is cut off from its plan: each query built on it would be planned, and its
+        parts compared, down to the raw files.
+        """
         frame = self._lake.spark.sql(query)
         if kept:
             frame = frame.localCheckpoint()
@@ -186,6 +193,17 @@ class Processing:
         return self._lake.read(prefix, PROCESSED[table].columns)
 
 
+def process(lake: Lake, day: str, version: str, make: type[Processing] = Processing) -> Manifest:
+    """Process a day; once more where an executor was lost with what only it had kept."""
+    try:
+        return make(lake, day, version).run()
+    except Exception as error:
+        if LOST_BLOCK not in str(error):
+            raise
+        print(f"{day} is processed once more: an executor was lost", flush=True)
+        return make(lake, day, version).run()
+
+
 def planned_once(rows: int) -> dict[str, str]:
     """Return settings for a day whose size is known: what is to be spread is spread by that."""
     return {
@@ -219,7 +237,7 @@ def main(line: list[str]) -> None:
     lake = Lake(spark, options.root)
 
     def work(day: str) -> None:
-        manifest = Processing(lake, day, options.version).run()
+        manifest = process(lake, day, options.version)
         print(summary(manifest), flush=True)
         lake.finish(manifest, options.publish, options.rows_tolerance)
 

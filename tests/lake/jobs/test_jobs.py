@@ -6,14 +6,14 @@ import json
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from kestra_dagster.lake.jobs import data_generator, keys
 from kestra_dagster.lake.jobs.catalog import FACT_OF, PROCESSED, RAW
 from kestra_dagster.lake.jobs.checks import judge
-from kestra_dagster.lake.jobs.data_processor import Processing
+from kestra_dagster.lake.jobs.data_processor import Processing, process
 from kestra_dagster.lake.jobs.partitions import Lake, Refused, each_day
 from kestra_dagster.lake.jobs.raw_tables import Day
 
@@ -327,6 +327,27 @@ def test_lost_doubled_and_dangling_rows_are_found_in_the_files(lake: Lake, carel
     assert "are lost" in broken["dim_product.reconciles"]
     with pytest.raises(Refused, match="is not published"):
         lake.finish(manifest, True, 0.5)
+
+
+class Forgetful(Processing):
+    """Loses once what it has kept, as a cluster does that loses an executor."""
+
+    lost: ClassVar[list[str]] = []
+
+    def _find_known(self) -> None:
+        super()._find_known()
+        if not self.lost:
+            self.lost.append(self._day)
+            java: Any = self._lake.spark
+            for kept in java._jsc.getPersistentRDDs().values():
+                kept.unpersist()
+
+
+def test_a_day_is_processed_once_more_if_an_executor_is_lost(lake: Lake, processed, capsys) -> None:
+    manifest = process(lake, NEW, "forgetful", Forgetful)
+    assert "is processed once more" in capsys.readouterr().out
+    for table in PROCESSED:
+        assert manifest["tables"][table]["rows"] == processed["tables"][table]["rows"]
 
 
 def test_a_bad_day_is_written_but_not_published_and_goes_no_further(lake: Lake) -> None:
