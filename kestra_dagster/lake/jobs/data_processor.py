@@ -38,10 +38,10 @@ FEW = 200_000_000
 """Rows of a day up to which what is known of its keys is copied to each executor."""
 
 LOST_BLOCK = "Checkpoint block"
-"""Begins what Spark says where a part of a `localCheckpoint` is gone (3.5 to 4.x)."""
+"""Is in what Spark 4.3 says where a part of a `localCheckpoint` is gone."""
 
 DIMENSIONS = ("customers", "products")
-"""Raw tables of what others refer to, and that refer to nothing."""
+"""Raw tables that others refer to and that refer to nothing."""
 
 Result = TypeVar("Result")
 
@@ -68,13 +68,16 @@ class Processing:
         """Write all tables of the day; return the manifest."""
         rows = self._raw_rows()
         with settings(self._lake.spark, planned_once(rows) if rows < ADAPTIVE_FROM else {}):
-            self._find_repeated()
-            self._write_dimensions()
-            self._find_known()
-            together(self._write_sales, self._write_traffic)
-            self._find_written()
-            self._write_quarantine()
-            return self._manifest()
+            try:
+                self._find_repeated()
+                self._write_dimensions()
+                self._find_known()
+                together(self._write_sales, self._write_traffic)
+                self._find_written()
+                self._write_quarantine()
+                return self._manifest()
+            finally:
+                self._lake.forget_kept()
 
     def _find_repeated(self) -> None:
         with self._watch.measure("repeated"):

@@ -16,8 +16,8 @@ _SOURCES = list(RAW)
 def place(source: str, *parts: str) -> tuple[str, str]:
     """Return SQL for the block of a key, which no two tables share, and for its bit there.
 
-    `parts` are SQL of the parts of a key of the raw table `source`. Of keys with two parts some
-    share a bit.
+    The last four bits of a block's number tell the table. `parts` are SQL of the parts of a key of
+    the raw table `source`. Of keys with two parts some share a bit.
     """
     numbers = [f"cast({part} as bigint)" for part in parts]
     key = numbers[0] if len(numbers) == 1 else f"(shiftleft({numbers[0]}, 3) ^ {numbers[1]})"
@@ -81,7 +81,7 @@ def looked_up(
     )
 
 
-def among(view: str, source: str, *parts: str) -> str:
+def among(view: str, source: str, parts: Sequence[str]) -> str:
     """Return a join that leaves rows whose key is `repeated` according to a view."""
     block, bit = place(source, *parts)
     keys = f"(select block, again from {view} where {_is_of('block', source)})"

@@ -90,6 +90,12 @@ class Lake:
         self._path_class = self._jvm.org.apache.hadoop.fs.Path
         self._parquet = footers.Parquet.of(self._jvm)
 
+    def forget_kept(self) -> None:
+        """Free what `localCheckpoint` keeps, which Spark does only some time after it is unused."""
+        java: Any = self.spark
+        for kept in java._jsc.getPersistentRDDs().values():
+            kept.unpersist()
+
     def write(self, frame: DataFrame, layer: str, table: str, day: str, version: str) -> None:
         """Write a table's part of a day into the folder of this attempt."""
         prefix = layout.table_prefix(layer, table, day, version)

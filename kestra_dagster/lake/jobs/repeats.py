@@ -21,7 +21,7 @@ def last_records(repeated: str) -> str:
     """
     candidates = []
     for name, table in RAW.items():
-        rows = f"(select r.* from {raw_view(name)} r {keys.among(repeated, name, *table.key)})"
+        rows = f"(select r.* from {raw_view(name)} r {keys.among(repeated, name, table.key)})"
         first, second = (*table.key, "0")[:2]
         # As a condition of the aggregate it is not tried on rows that are no candidates.
         candidates.append(

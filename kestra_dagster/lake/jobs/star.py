@@ -5,40 +5,22 @@ Each function returns a query in Spark's SQL.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from kestra_dagster.lake.jobs import keys, repeats
 from kestra_dagster.lake.jobs.catalog import FACT_OF, PROCESSED, RAW
+from kestra_dagster.lake.jobs.checks import REFERENCES
 from kestra_dagster.lake.jobs.clean import CLEANING, conformed, raw_view
 
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """A column that tells a key of another table, and why a row is rejected without it."""
-
-    column: str
-    source: str
-    """Raw table whose accepted rows are meant."""
-    reason: str
-    optional: bool = False
-    """Whether null refers to nothing."""
-
-
-REFERENCES: Mapping[str, tuple[Reference, ...]] = {
-    "customers": (),
-    "products": (),
-    "orders": (Reference("customer_id", "customers", "unknown_customer"),),
-    "order_lines": (
-        Reference("product_id", "products", "unknown_product"),
-        Reference("order_id", "orders", "order_not_accepted"),
-    ),
-    "payments": (Reference("order_id", "orders", "order_not_accepted"),),
-    "web_events": (
-        Reference("customer_id", "customers", "unknown_customer", optional=True),
-        Reference("product_id", "products", "unknown_product", optional=True),
-    ),
+_REASONS: Mapping[str, str] = {
+    "customers": "unknown_customer",
+    "products": "unknown_product",
+    "orders": "order_not_accepted",
 }
+"""Why a row is rejected that refers to no accepted row of a raw table; the first wins."""
+
+_MAY_REFER_TO_NOTHING = ("web_events",)
+"""Raw tables in which null refers to nothing, and is no reason."""
 
 _ADDED: Mapping[str, str] = {
     "orders": "customers.country, to_date(ordered_at) as order_date,"
@@ -54,11 +36,15 @@ LOST = "not the last record"
 
 _CENTS = "cast(amount * 100 as bigint)"
 
-TOTALS = ("lines", "amount", "paid_amount")
-"""Columns of fct_orders that other facts tell."""
+_TOTALS: Mapping[str, str] = {
+    "lines": "coalesce(lines, 0)",
+    "amount": "coalesce(cast(sold as decimal(18,0)), 0) * 0.01",
+    "paid_amount": "coalesce(cast(paid as decimal(18,0)), 0) * 0.01",
+}
+"""Columns of fct_orders that other facts tell, out of their sums."""
 
 
-def accepted(table: str, day: str, last: str, known: str = "", joined: Collection[str] = ()) -> str:
+def accepted(table: str, day: str, last: str, known: str, joined: Collection[str]) -> str:
     """Return a query for the rows of a raw table that are accepted, as its fact has them.
 
     `last` is a view of `repeats.last_records`, `known` one of the keys that a row may refer to. Raw
@@ -71,7 +57,7 @@ def accepted(table: str, day: str, last: str, known: str = "", joined: Collectio
     columns = [
         f"cast({name} as {kind}) as {name}"
         for name, kind, _ in PROCESSED[FACT_OF[table]].columns
-        if table != "orders" or name not in TOTALS
+        if table != "orders" or name not in _TOTALS
     ]
     return f"select {', '.join(columns)} from ({rows}) where verdict is null"
 
@@ -114,8 +100,8 @@ def _judged(
     """
     last_join, lost = repeats.looked_up("last_record", last, table)
     joins, cases = [last_join], [f"when broken is not null then broken when {lost} then '{LOST}'"]
-    for reference in REFERENCES[table]:
-        source, column = reference.source, f"r.{reference.column}"
+    for name, source in _references(table):
+        column = f"r.{name}"
         if source in joined:
             (key,) = RAW[source].key
             joins.append(f"left join {source} on {source}.{key} = {column}")
@@ -123,8 +109,8 @@ def _judged(
         else:
             join, found = keys.looked_up(source, known, source, [column])
             joins.append(join)
-        wanted = f"{column} is not null and " if reference.optional else ""
-        cases.append(f"when {wanted}not ({found}) then '{reference.reason}'")
+        told = f"{column} is not null and " if table in _MAY_REFER_TO_NOTHING else ""
+        cases.append(f"when {told}not ({found}) then '{_REASONS[source]}'")
     columns = ", ".join(f"r.{column}" for column in CLEANING[table].columns)
     return (
         f"select {columns}, raw, broken, {added + ', ' if added else ''}"
@@ -133,18 +119,20 @@ def _judged(
     )
 
 
+def _references(table: str) -> Iterator[tuple[str, str]]:
+    """Yield columns of a raw table with the raw table that they refer to."""
+    targets = REFERENCES.get(FACT_OF[table], {})
+    for source in _REASONS:
+        yield from ((name, source) for name, target in targets.items() if target == FACT_OF[source])
+
+
 def orders_with_totals(orders: str, lines: str, payments: str) -> str:
     """Return a query for orders with the number and sum of their lines and what was paid.
 
     Sums are of cents: Spark adds up long decimals as objects.
     """
-    totals = {
-        "lines": "coalesce(lines, 0)",
-        "amount": "coalesce(cast(sold as decimal(18,0)), 0) * 0.01",
-        "paid_amount": "coalesce(cast(paid as decimal(18,0)), 0) * 0.01",
-    }
     columns = ", ".join(
-        f"cast({totals.get(name, name)} as {kind}) as {name}"
+        f"cast({_TOTALS.get(name, name)} as {kind}) as {name}"
         for name, kind, _ in PROCESSED["fct_orders"].columns
     )
     return (
@@ -161,7 +149,7 @@ def daily_sales(lines: str, orders: str, products: str) -> str:
     """Return a query for sales by day of order, country, category and currency."""
     return (
         "select l.order_date, country, category, currency, count(*) as lines,"
-        " cast(sum(quantity) as bigint) as units, "
+        " cast(sum(quantity) as bigint) as units,"
         f" cast(cast(sum({_CENTS}) as decimal(18,0)) * 0.01 as decimal(18,2)) as revenue"
         f" from {lines} l join {orders} o on o.order_id = l.order_id"
         f" join {products} p on p.product_id = l.product_id"

@@ -111,7 +111,7 @@ def command(machine: Machine, arguments: Sequence[str], defaults: Mapping[str, s
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.log.level": "WARN",
-        "spark.driver.defaultJavaOptions": _heap(machine.driver_memory),
+        **_heap(machine.driver_memory),
         **{
             key: value
             for key, value in defaults.items()
@@ -131,16 +131,16 @@ def command(machine: Machine, arguments: Sequence[str], defaults: Mapping[str, s
     return [*line, *application]
 
 
-def _heap(memory: str) -> str:
-    """Return options for a heap that is whole from the start, with much room for young objects.
+def _heap(memory: str) -> dict[str, str]:
+    """Return settings for a heap that is whole from the start, with much room for young objects.
 
     Old ones keep the 0.6 of it that Spark may fill. A heap that grows is collected at each size.
     """
     found = re.fullmatch(r"(\d+)([mg])", memory.lower())
     if found is None:
-        return ""
+        return {}
     megabytes = int(found[1]) * {"m": 1, "g": 1024}[found[2]]
-    return f"-Xms{megabytes}m -Xmn{megabytes * 9 // 20}m"
+    return {"spark.driver.defaultJavaOptions": f"-Xms{megabytes}m -Xmn{megabytes * 9 // 20}m"}
 
 
 def kept_classes(machine: Machine, work: Path) -> ClassArchive | None:

@@ -223,44 +223,43 @@ def test_keys_that_came_again_are_found_and_at_most_their_neighbours(lake: Lake)
     assert bits(found, "again") == {5, -3, 70, 71}, "71 is told since 70 came three times"
 
 
-def test_only_keys_of_one_raw_row_are_settled(lake: Lake) -> None:
+def keys_written(lake: Lake, source: str, came: str, went: str) -> str:
+    """Make views `came` and `went` of two queries; return one of the keys written."""
     spark = lake.spark
-    spark.sql("select explode(array(1L, 2L, 2L, 3L)) as order_id").createOrReplaceTempView("came")
-    spark.sql("select explode(array(1L, 2L)) as order_id").createOrReplaceTempView("went")
+    spark.sql(came).createOrReplaceTempView("came")
+    spark.sql(went).createOrReplaceTempView("went")
     spark.sql("select 7L as customer_id").createOrReplaceTempView("someone")
-    spark.sql(keys.seen({"orders": "came"})).createOrReplaceTempView("came_keys")
+    spark.sql(keys.seen({source: "came"})).createOrReplaceTempView("came_keys")
     spark.sql(keys.repeated("came_keys")).createOrReplaceTempView("came_again")
     spark.sql(keys.seen({"customers": "someone"})).createOrReplaceTempView("known_keys")
-    query = keys.written("known_keys", {"orders": "went"}, "came_again")
-    rows = spark.sql(f"select *, {keys.source_of('block')} as source from ({query})").collect()
+    query = keys.written("known_keys", {source: "went"}, "came_again")
+    spark.sql(query).createOrReplaceTempView("went_keys")
+    return "went_keys"
+
+
+def test_only_keys_of_one_raw_row_are_settled(lake: Lake) -> None:
+    came = "select explode(array(1L, 2L, 2L, 3L)) as order_id"
+    view = keys_written(lake, "orders", came, "select explode(array(1L, 2L)) as order_id")
+    query = f"select *, {keys.source_of('block')} as source from {view}"
+    rows = lake.spark.sql(query).collect()
     of = {name: [row for row in rows if row["source"] == name] for name in ("customers", "orders")}
     assert bits(of["orders"], "seen") == {1, 2}
     assert bits(of["orders"], "settled") == {1}, "which of two rows was written is not known"
     assert bits(of["customers"], "settled") == {7}
-    spark.sql(query).createOrReplaceTempView("went_keys")
-    join, found = keys.looked_up("k", "went_keys", "orders", ["r.order_id"])
-    rows = spark.sql(
+    join, found = keys.looked_up("k", view, "orders", ["r.order_id"])
+    rows = lake.spark.sql(
         f"select order_id from (select * from came union select null) r {join} where {found}"
     )
     assert sorted(row["order_id"] for row in rows.collect()) == [1, 2]
 
 
 def test_two_lines_that_share_a_bit_are_not_settled(lake: Lake) -> None:
-    spark = lake.spark
-    came = "select order_id, line_number from values (0L, 0), (1L, 8), (1L, 2)"
-    spark.sql(f"{came} as t(order_id, line_number)").createOrReplaceTempView("came_lines")
-    spark.sql("select * from came_lines where line_number > 0").createOrReplaceTempView(
-        "went_lines"
-    )
-    spark.sql("select 7L as customer_id").createOrReplaceTempView("someone")
-    spark.sql(keys.seen({"order_lines": "came_lines"})).createOrReplaceTempView("came_keys")
-    spark.sql(keys.repeated("came_keys")).createOrReplaceTempView("came_again")
-    spark.sql(keys.seen({"customers": "someone"})).createOrReplaceTempView("known_keys")
-    query = keys.written("known_keys", {"order_lines": "went_lines"}, "came_again")
-    spark.sql(query).createOrReplaceTempView("went_keys")
+    came = "select * from values (0L, 0), (1L, 8), (1L, 2) as t(order_id, line_number)"
+    went = f"select * from ({came}) where line_number > 0"
+    view = keys_written(lake, "order_lines", came, went)
     parts = ["r.order_id", "r.line_number"]
-    join, settled = keys.looked_up("k", "went_keys", "order_lines", parts, "settled")
-    rows = spark.sql(f"select r.* from came_lines r {join} where not ({settled})").collect()
+    join, settled = keys.looked_up("k", view, "order_lines", parts, "settled")
+    rows = lake.spark.sql(f"select r.* from came r {join} where not ({settled})").collect()
     left = {(row["order_id"], row["line_number"]) for row in rows}
     assert left == {(0, 0), (1, 8)}, "one of them was not written, so both are looked at"
 
@@ -338,14 +337,14 @@ class Forgetful(Processing):
         super()._find_known()
         if not self.lost:
             self.lost.append(self._day)
-            java: Any = self._lake.spark
-            for kept in java._jsc.getPersistentRDDs().values():
-                kept.unpersist()
+            self._lake.forget_kept()
 
 
 def test_a_day_is_processed_once_more_if_an_executor_is_lost(lake: Lake, processed, capsys) -> None:
     manifest = process(lake, NEW, "forgetful", Forgetful)
     assert "is processed once more" in capsys.readouterr().out
+    java: Any = lake.spark
+    assert not java._jsc.getPersistentRDDs(), "what a day kept is freed with it"
     for table in PROCESSED:
         assert manifest["tables"][table]["rows"] == processed["tables"][table]["rows"]
 
