@@ -39,7 +39,7 @@ class TaskSpec(BaseModel):
     ignored: ClassVar[Mapping[str, str]] = {}
     """Property of Kestra's -> why it has no effect here; accepted, and told when a flow loads.
 
-    The reason continues the sentence "`name` has no effect: ...".
+    The reason continues the sentence "`name` has no effect: ...". That of a map is `map.name`.
     """
     differences: ClassVar[Mapping[str, str]] = {}
     """Property that does something else here -> what; told when a flow loads that has it.

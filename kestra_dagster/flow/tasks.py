@@ -79,12 +79,21 @@ class _Names(NamedTuple):
     own: frozenset[str]
     shared: frozenset[str]
     renamed: Mapping[str, str]
+    ignored_below: Mapping[SourcePath, str]
+    """Where, in maps of the task, a property has no effect, and why."""
 
 
 @functools.cache
 def _names(type_name: str, spec: type[TaskSpec]) -> _Names:
     own = frozenset(property_names(spec))
-    return _Names(own, own & COMMON, PROPERTY_ALIASES.get(type_name, {}))
+    below = {tuple(name.split(".")): why for name, why in spec.ignored.items() if "." in name}
+    return _Names(own, own & COMMON, PROPERTY_ALIASES.get(type_name, {}), below)
+
+
+def _at(data: Any, place: SourcePath) -> Any:
+    for name in place:
+        data = data.get(name) if isinstance(data, dict) else None
+    return data
 
 
 def known_properties(type_name: str, types: TaskTypes) -> frozenset[str] | None:
@@ -152,6 +161,9 @@ class TaskReader:
                 self.report.renamed(path, key, names.renamed[key])
             else:
                 own[key] = item
+        for place, reason in names.ignored_below.items():
+            if _at(own, place) is not None:
+                self.report.add("KD034", (*path, *place), name=str(place[-1]), reason=reason)
         if spec_class.deprecated:
             self._deprecated(spec_class, data, own, path, owner)
         for name, told in spec_class.differences.items():

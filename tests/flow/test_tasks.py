@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -354,16 +354,23 @@ def test_type_hints_look_at_the_class_not_only_at_the_package():
 
 
 class _Quiet(RunnableSpec):
-    ignored: ClassVar[Mapping[str, str]] = {"color": "there are no colors here"}
+    ignored: ClassVar[Mapping[str, str]] = {
+        "color": "there are no colors here",
+        "style.font.size": "all letters are alike",
+    }
     differences: ClassVar[Mapping[str, str]] = {"message": "it is whispered"}
     message: Dynamic[Text]
+    style: Dynamic[dict[str, Any]] | None = None
 
 
 def test_what_has_no_effect_and_what_differs_is_told(table):
-    text = flow_of("- {id: a, type: x.Quiet, message: hi, color: red}")
+    text = flow_of(
+        "- {id: a, type: x.Quiet, message: hi, color: red, style: {font: {size: 3, a: b}}}"
+    )
     loaded = load_flow(text, type(table)({**table.specs, "x.Quiet": _Quiet}))
     assert loaded.flow is not None
     assert [(found.code, found.severity, found.message) for found in loaded.diagnostics] == [
         ("KD035", "info", "the task `a` runs with a difference: it is whispered"),
         ("KD034", "warning", "`color` has no effect: there are no colors here"),
+        ("KD034", "warning", "`size` has no effect: all letters are alike"),
     ]

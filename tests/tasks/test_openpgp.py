@@ -63,6 +63,10 @@ def test_a_file_there_and_back(context, keys, tmp_path: Path) -> None:
     for other in ("igner@x.y", "GOODSIG", "x.y"):
         with pytest.raises(TaskFailed, match="is not signed by"):
             context.run(Decrypt, {**back, **required, "requiredSignerUsers": [other], "from": one})
+    unread = context.run(Decrypt, {**back, "from": one})["uri"]
+    assert context.storage.text(unread) == "hello", "a signature that nobody asks about"
+    with pytest.raises(TaskFailed):
+        context.run(Decrypt, {**back, "requiredSignerUsers": ["signer@x.y"], "from": one})
     plain = context.run(Encrypt, to)["uri"]
     assert context.storage.text(context.run(Decrypt, {**back, "from": plain})["uri"]) == "hello"
     with pytest.raises(TaskFailed, match=r"is not signed by `signer@x\.y`"):
