@@ -8,7 +8,7 @@ from typing import Any
 
 from kestra_dagster.flow.diagnostics import Report
 from kestra_dagster.flow.model import SourcePath
-from kestra_dagster.flow.validation import check_list, check_map, suggest
+from kestra_dagster.flow.validation import check_list, check_map, suggest, type_written_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def _read(
         report.add("KD011", (*path, key), owner=owner, name=key, hint=hint)
     type_name, forced = data.get("type"), data.get("forced", False)
     if not isinstance(type_name, str):
-        report.add("KD017", path, owner=owner)
+        report.add("KD017", path, owner=owner, hint=type_written_as(data))
         return None
     if not isinstance(forced, bool):
         report.add("KD012", (*path, "forced"), what="`forced`", reason="should be true or false")

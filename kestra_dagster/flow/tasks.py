@@ -23,6 +23,7 @@ from kestra_dagster.flow.validation import (
     check_map,
     describe,
     property_names,
+    type_written_as,
     validate,
 )
 
@@ -129,7 +130,7 @@ class TaskReader:
         owner = f"the task `{task_id}`" if task_id else "the task"
         if not isinstance(written, str):
             if written is None:
-                self.report.add("KD017", path, owner=owner)
+                self.report.add("KD017", path, owner=owner, hint=type_written_as(data))
             else:
                 self._unknown_type(str(written), (*path, "type"))
             return None

@@ -30,7 +30,13 @@ from kestra_dagster.flow.tasks import (
     type_hint,
 )
 from kestra_dagster.flow.unsupported import is_known_to_kestra, may_be_a_plugin
-from kestra_dagster.flow.validation import check_list, check_map, property_names, validate
+from kestra_dagster.flow.validation import (
+    check_list,
+    check_map,
+    property_names,
+    type_written_as,
+    validate,
+)
 from kestra_dagster.flow.windows import ExecutionWhere, FlowWindow, TimeWindow
 
 
@@ -279,7 +285,7 @@ def _read(
     owner = f"the trigger `{trigger_id}`"
     written = data.get("type")
     if not isinstance(written, str):
-        report.add("KD017", path, owner=owner)
+        report.add("KD017", path, owner=owner, hint=type_written_as(data))
         return None
     type_name = canonical(written)
     place = (*path, "type")

@@ -93,6 +93,17 @@ def suggest(name: str, known: Iterable[str]) -> str | None:
     return f"did you mean `{near[0]}`?" if near else None
 
 
+def misspelled(name: str, given: Iterable[Any]) -> str | None:
+    """Return a hint to the one of the names given that is meant to be the one that is missing."""
+    close = difflib.get_close_matches(name, map(str, given), n=1, cutoff=0.6)
+    return f"is `{close[0]}` meant?" if close else None
+
+
+def type_written_as(data: Any) -> str | None:
+    """Return a hint to the misspelled `type` of a map that has none."""
+    return misspelled("type", data) if isinstance(data, dict) and "type" not in data else None
+
+
 def describe(value: Any) -> str:
     """Name a value for a message, shortened."""
     if value is None:
@@ -148,9 +159,7 @@ def _report(
         hint = f"add `{last}:`"
         given = _value_at(data, place[:-1])
         if isinstance(given, dict):
-            unknown = [key for key in given if key not in known]
-            close = difflib.get_close_matches(last, unknown, n=1, cutoff=0.6)
-            hint = f"is `{close[0]}` meant?" if close else hint
+            hint = misspelled(last, [key for key in given if key not in known]) or hint
         report.add("KD010", (*path, *place[:-1]), owner=holder, name=last, hint=hint)
         return
     if kind == "extra_forbidden":
@@ -159,7 +168,8 @@ def _report(
         report.add("KD011", (*path, *place), owner=holder, name=last, hint=hint)
         return
     if kind == "missing_type":
-        report.add("KD017", (*path, *place), owner=f"`{name}` of {owner}" if name else owner)
+        of = f"`{name}` of {owner}" if name else owner
+        report.add("KD017", (*path, *place), owner=of, hint=type_written_as(_value_at(data, place)))
         return
     if kind == "unknown_type":
         context = dict(first.get("ctx", {}))

@@ -298,6 +298,11 @@ def test_inputs_are_checked_at_load(load_parts, properties, code, says):
     )
 
 
+def test_a_misspelled_type_is_told(load_parts):
+    (found,) = load_parts(inputs=[{"id": "x", "tpe": "INT"}]).diagnostics
+    assert (found.code, found.hint) == ("KD017", "is `tpe` meant?")
+
+
 def test_every_type_has_a_model_and_templates_pass_as_defaults(load_parts):
     extra = {
         "SELECT": {"values": ["a"]},

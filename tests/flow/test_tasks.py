@@ -134,6 +134,7 @@ def test_branches_of_every_shape(load):
     [
         (f"- type: {RETURN}", "KD010", (4, 5), "`id`", "add"),
         ("- id: a", "KD017", (4, 5), "`a`", None),
+        (f"- id: a\n  typ: {RETURN}", "KD017", (4, 5), "`a`", "is `typ` meant?"),
         ("- id: a\n  type: [x]", "KD015", (5, 11), "Invalid type", None),
         ("- just text", "KD022", (4, 5), "`just text`", None),
         (f"- id: a b\n  type: {RETURN}", "KD013", (4, 9), "`a b`", None),
