@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kestra_dagster.lake.jobs import keys
+from kestra_dagster.lake.jobs import clean, keys
 from kestra_dagster.lake.jobs.catalog import FACT_OF, RAW
 from kestra_dagster.lake.jobs.checks import REFERENCES, TOTALS
 
@@ -44,7 +44,8 @@ def _of_table(table: str, written: str) -> str:
         count = f"count_if(f.{column} is not null and not ({found}))"
         said.append(f"'orphans:{table}.{column}', cast({count} as string)")
     if table in TOTALS:
-        said.append(f"'totals:{table}', cast(coalesce(sum(f.{TOTALS[table]}), 0.00) as string)")
+        total = clean.amount(f"coalesce(sum({clean.cents(f'f.{TOTALS[table]}')}), 0)")
+        said.append(f"'totals:{table}', cast({total} as string)")
     return f"select map({', '.join(said)}) as found from {table} f {' '.join(joins)}"
 
 

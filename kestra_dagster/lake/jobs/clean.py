@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from pyspark.sql import DataFrame
 
@@ -25,13 +26,28 @@ class Cleaning:
 
 
 def moment(column: str) -> str:
-    """Return SQL that reads both notations of a time; null for anything else."""
-    return f"try_cast(replace({column}, '/', '-') as timestamp)"
+    """Return SQL that reads both notations of a time; null for anything else.
+
+    The zone is that of the session, UTC: Spark reads a `Z` with regular expressions, each time.
+    """
+    text = f"if(endswith({column}, 'Z'), left({column}, length({column}) - 1), {column})"
+    other = f"replace({text}, '/', '-')"
+    return f"coalesce(try_cast({text} as timestamp), try_cast({other} as timestamp))"
 
 
 def price(column: str, digits: int = 12) -> str:
     """Return SQL that reads a price with a point or a comma; null for anything else."""
     return f"try_cast(replace({column}, ',', '.') as decimal({digits},2))"
+
+
+def cents(amount: str) -> str:
+    """Return SQL for money as a whole number: Spark adds up long decimals as objects."""
+    return f"cast({amount} * 100 as bigint)"
+
+
+def amount(cents: str) -> str:
+    """Return SQL for cents as an amount; by division it would be a double on its way."""
+    return f"cast({cents} as decimal(18,0)) * 0.01"
 
 
 CLEANING: dict[str, Cleaning] = {
@@ -103,7 +119,8 @@ CLEANING: dict[str, Cleaning] = {
             "order_id": "order_id",
             "method": "method",
             "status": "status",
-            "amount": f"coalesce(cast(amount_cents / 100 as decimal(14,2)), {price('amount', 14)})",
+            "amount": "coalesce(try_cast(amount_cents as decimal(14,0)) * 0.01,"
+            f" {price('amount', 14)})",
             "paid_at": moment("paid_at"),
         },
         (
@@ -141,7 +158,7 @@ def raw_view(table: str) -> str:
 
 
 def positioned(raw: DataFrame, table: str) -> DataFrame:
-    """Return raw rows with `raw`, all that came, and where they stand: `_file` and `_row`.
+    """Return raw rows with where they stand: `_file` and `_row`.
 
     Columns of other versions of the schema are there too.
     """
@@ -149,25 +166,26 @@ def positioned(raw: DataFrame, table: str) -> DataFrame:
     missing = [f"{sql} as {name}" for name, sql in defaults.items() if name not in raw.columns]
     return raw.selectExpr(
         "*",
-        f"struct({', '.join(raw.columns)}) as raw",
         "_metadata.file_name as _file",
         "_metadata.row_index as _row",
         *missing,
     )
 
 
-def conformed(table: str, rows: str) -> str:
+def conformed(table: str, rows: str, also: Sequence[str] = ()) -> str:
     """Return a query for `positioned` rows with conformed columns, and what decides on them.
 
-    Further columns: `broken` (null if it breaks no rule), `received_at`, `raw`, `_file`, `_row`.
+    Further columns: `broken` (null if it breaks no rule), `received_at`, `_file`, `_row`, and
+    those of the rows that are wanted `also`.
     Nothing is left out here: Spark would move a filter before the columns that it needs, and work
     them out twice.
     """
     cleaning = CLEANING[table]
-    columns = ", ".join(f"{sql} as {name}" for name, sql in cleaning.columns.items())
+    columns = [f"{sql} as {name}" for name, sql in cleaning.columns.items()]
+    columns += ["received_at", "_file", "_row", *also]
     return (
         f"select *, {first_reason(cleaning.rules)} as broken"
-        f" from (select {columns}, received_at, raw, _file, _row from {rows})"
+        f" from (select {', '.join(columns)} from {rows})"
     )
 
 

@@ -101,7 +101,8 @@ class Processing:
         self._view("written", written, kept=True, looked_up=self._few)
 
     def _write_quarantine(self) -> None:
-        rejected = star.quarantine("last_records", "written")
+        came = {name: self._raw_columns(name) for name in RAW}
+        rejected = star.quarantine(came, "last_records", "written")
         self._write(rejected, "quarantine", files_for(self._raw_rows() / 10))
 
     def _write_sales(self) -> None:
@@ -125,7 +126,8 @@ class Processing:
         self._write(star.daily_traffic("fct_web_events"), "daily_traffic")
 
     def _accepted(self, source: str, known: str = "known", joined: Sequence[str] = ()) -> str:
-        return star.accepted(source, self._day, "last_records", known, joined)
+        many = "" if self._short(source) else "repeated"
+        return star.accepted(source, self._day, "last_records", known, joined, many)
 
     def _accept(self, source: str, known: str = "known", joined: Sequence[str] = ()) -> None:
         files = files_for(self._raw_rows(source))
@@ -160,6 +162,9 @@ class Processing:
 
     def _raw_rows(self, *tables: str) -> int:
         return sum(self._published["tables"][name]["rows"] for name in tables or RAW)
+
+    def _raw_columns(self, table: str) -> list[str]:
+        return [name for name, *_ in self._published["tables"][table]["columns"]]
 
     def _manifest(self) -> Manifest:
         with self._watch.measure("describe"):

@@ -19,10 +19,18 @@ def place(source: str, *parts: str) -> tuple[str, str]:
     The last four bits of a block's number tell the table. `parts` are SQL of the parts of a key of
     the raw table `source`. Of keys with two parts some share a bit.
     """
+    number, bit = _in_its_table(parts)
+    return f"(shiftleft({number}, 4) | {_SOURCES.index(source)})", bit
+
+
+def _in_its_table(parts: Sequence[str]) -> tuple[str, str]:
+    """Return SQL for the number that the block of a key has in its own table, and for its bit.
+
+    Such numbers have no gaps where keys have none: what is looked up by them lies in a row.
+    """
     numbers = [f"cast({part} as bigint)" for part in parts]
     key = numbers[0] if len(numbers) == 1 else f"(shiftleft({numbers[0]}, 3) ^ {numbers[1]})"
-    block = f"(shiftleft(shiftright({key}, 6), 4) | {_SOURCES.index(source)})"
-    return block, f"shiftleft(1L, cast({key} & 63 as int))"
+    return f"shiftright({key}, 6)", f"shiftleft(1L, cast({key} & 63 as int))"
 
 
 def source_of(block: str) -> str:
@@ -73,20 +81,23 @@ def looked_up(
     alias: str, view: str, source: str, parts: Sequence[str], bits: str = "seen"
 ) -> tuple[str, str]:
     """Return a join with a view of keys, and the condition that a key is among them."""
-    block, bit = place(source, *parts)
-    keys = f"(select block, {bits} as bits from {view} where {_is_of('block', source)})"
+    number, bit = _in_its_table(parts)
     return (
-        f"left join {keys} {alias} on {alias}.block = {block}",
+        f"left join {_of(source, view, bits)} {alias} on {alias}.number = {number}",
         f"coalesce({alias}.bits & {bit}, 0) <> 0",
     )
 
 
 def among(view: str, source: str, parts: Sequence[str]) -> str:
     """Return a join that leaves rows whose key is `repeated` according to a view."""
-    block, bit = place(source, *parts)
-    keys = f"(select block, again from {view} where {_is_of('block', source)})"
-    return f"left semi join {keys} a on a.block = {block} and (a.again & {bit}) <> 0"
+    number, bit = _in_its_table(parts)
+    keys = _of(source, view, "again")
+    return f"left semi join {keys} a on a.number = {number} and (a.bits & {bit}) <> 0"
 
 
-def _is_of(block: str, source: str) -> str:
-    return f"{block} & 15 = {_SOURCES.index(source)}"
+def _of(source: str, view: str, bits: str) -> str:
+    """Return a subquery for what a view tells of one table."""
+    return (
+        f"(select shiftright(block, 4) as number, {bits} as bits"
+        f" from {view} where block & 15 = {_SOURCES.index(source)})"
+    )

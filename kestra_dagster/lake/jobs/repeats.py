@@ -37,13 +37,19 @@ def last_records(repeated: str) -> str:
     )
 
 
-def looked_up(alias: str, records: str, table: str) -> tuple[str, str]:
-    """Return a join of rows `r` with a view of `last_records`, and whether a row is lost.
+def looked_up(alias: str, records: str, table: str, repeated: str = "") -> tuple[str, str]:
+    """Return joins of rows `r` with a view of `last_records`, and whether a row is lost.
 
-    Lost is a row of which another valid record of its key is the last.
+    Lost is a row of which another valid record of its key is the last. Given a view of `repeated`
+    keys, only those are looked up: it lies in order, and records all over the memory.
     """
-    parts = zip(RAW[table].key, _PARTS, strict=False)
-    same = " and ".join(f"{alias}.{part} = r.{key}" for key, part in parts)
-    join = f"left join {records} {alias} on {alias}.source = '{table}' and {same}"
+    key = [f"r.{part}" for part in RAW[table].key]
+    joins, first = [], key[0]
+    if repeated:
+        join, again = keys.looked_up("repeated", repeated, table, key, "again")
+        joins, first = [join], f"if({again}, {first}, null)"
+    same = [f"{alias}.{part} = {one}" for one, part in zip([first, *key[1:]], _PARTS, strict=False)]
+    same.append(f"{alias}.source = '{table}'")
+    joins.append(f"left join {records} {alias} on {' and '.join(same)}")
     other = f"({alias}.last._file <> r._file or {alias}.last._row <> r._row)"
-    return join, f"({alias}.last is not null and {other})"
+    return " ".join(joins), f"({alias}.last is not null and {other})"

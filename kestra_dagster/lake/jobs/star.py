@@ -5,12 +5,12 @@ Each function returns a query in Spark's SQL.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from kestra_dagster.lake.jobs import keys, repeats
 from kestra_dagster.lake.jobs.catalog import FACT_OF, PROCESSED, RAW
 from kestra_dagster.lake.jobs.checks import REFERENCES
-from kestra_dagster.lake.jobs.clean import CLEANING, conformed, raw_view
+from kestra_dagster.lake.jobs.clean import CLEANING, amount, cents, conformed, raw_view
 
 _REASONS: Mapping[str, str] = {
     "customers": "unknown_customer",
@@ -34,26 +34,27 @@ _ADDED: Mapping[str, str] = {
 LOST = "not the last record"
 """The verdict on a row of which another valid record of its key is the last."""
 
-_CENTS = "cast(amount * 100 as bigint)"
+_CENTS = cents("amount")
 
 _TOTALS: Mapping[str, str] = {
     "lines": "coalesce(lines, 0)",
-    "amount": "coalesce(cast(sold as decimal(18,0)), 0) * 0.01",
-    "paid_amount": "coalesce(cast(paid as decimal(18,0)), 0) * 0.01",
+    "amount": f"coalesce({amount('sold')}, 0)",
+    "paid_amount": f"coalesce({amount('paid')}, 0)",
 }
 """Columns of fct_orders that other facts tell, out of their sums."""
 
 
-def accepted(table: str, day: str, last: str, known: str, joined: Collection[str]) -> str:
+def accepted(
+    table: str, day: str, last: str, known: str, joined: Collection[str], repeated: str = ""
+) -> str:
     """Return a query for the rows of a raw table that are accepted, as its fact has them.
 
     `last` is a view of `repeats.last_records`, `known` one of the keys that a row may refer to. Raw
     tables in `joined` are looked up in the view of their name, which has accepted rows, for their
     columns. `fct_orders` lacks its totals.
     """
-    rows = _judged(
-        table, raw_view(table), last, known, joined, _ADDED.get(table, "").format(day=day)
-    )
+    added = _ADDED.get(table, "").format(day=day)
+    rows = _judged(table, conformed(table, raw_view(table)), last, known, joined, added, repeated)
     columns = [
         f"cast({name} as {kind}) as {name}"
         for name, kind, _ in PROCESSED[FACT_OF[table]].columns
@@ -62,25 +63,32 @@ def accepted(table: str, day: str, last: str, known: str, joined: Collection[str
     return f"select {', '.join(columns)} from ({rows}) where verdict is null"
 
 
-def quarantine(last: str, written: str) -> str:
+def quarantine(came: Mapping[str, Sequence[str]], last: str, written: str) -> str:
     """Return a query for all rows that there is a reason against.
 
     What broke a rule is kept as it came, also where a valid record of its key is there; what refers
-    to nothing, conformed. `written` is a view of `keys.written`: who is settled was accepted, and
-    is not looked at.
+    to nothing, conformed. `came` are the columns of the raw tables, `written` is a view of
+    `keys.written`: who is settled was accepted, and is not looked at.
     """
-    return " union all ".join(_rejected(table, last, written) for table in RAW)
+    return " union all ".join(
+        _rejected(table, columns, last, written) for table, columns in came.items()
+    )
 
 
-def _rejected(table: str, last: str, written: str) -> str:
+def _rejected(table: str, came: Sequence[str], last: str, written: str) -> str:
     key = [f"r.{part}" for part in RAW[table].key]
     join, is_settled = keys.looked_up("settled", written, table, key, "settled")
-    unsettled = f"(select r.* from {raw_view(table)} r {join} where not ({is_settled}))"
+    # Put together before the others are left out, `raw` would have Spark decode all rows whole.
+    unsettled = (
+        f"(select *, struct({', '.join(came)}) as raw"
+        f" from (select r.* from {raw_view(table)} r {join} where not ({is_settled})))"
+    )
+    rows = conformed(table, unsettled, ["raw"])
     columns = ", ".join(CLEANING[table].columns)
     return (
         f"select '{table}' as source, verdict as reason,"
         f" if(broken is null, to_json(struct({columns})), to_json(raw)) as record"
-        f" from ({_judged(table, unsettled, last, written, (), '')})"
+        f" from ({_judged(table, rows, last, written, (), 'raw')})"
         f" where verdict <> '{LOST}'"
     )
 
@@ -92,13 +100,14 @@ def _judged(
     known: str,
     joined: Collection[str],
     added: str,
+    repeated: str = "",
 ) -> str:
-    """Return a query for conformed rows with the first reason against each, its `verdict`.
+    """Return a query for `conformed` rows with the first reason against each, its `verdict`.
 
     It is one expression, since Spark would move a part that needs no join before all of them, and
     work out twice what it is made of.
     """
-    last_join, lost = repeats.looked_up("last_record", last, table)
+    last_join, lost = repeats.looked_up("last_record", last, table, repeated)
     joins, cases = [last_join], [f"when broken is not null then broken when {lost} then '{LOST}'"]
     for name, source in _references(table):
         column = f"r.{name}"
@@ -113,9 +122,9 @@ def _judged(
         cases.append(f"when {told}not ({found}) then '{_REASONS[source]}'")
     columns = ", ".join(f"r.{column}" for column in CLEANING[table].columns)
     return (
-        f"select {columns}, raw, broken, {added + ', ' if added else ''}"
+        f"select {columns}, broken, {added + ', ' if added else ''}"
         f" case {' '.join(cases)} end as verdict"
-        f" from ({conformed(table, rows)}) r {' '.join(joins)}"
+        f" from ({rows}) r {' '.join(joins)}"
     )
 
 
@@ -150,7 +159,7 @@ def daily_sales(lines: str, orders: str, products: str) -> str:
     return (
         "select l.order_date, country, category, currency, count(*) as lines,"
         " cast(sum(quantity) as bigint) as units,"
-        f" cast(cast(sum({_CENTS}) as decimal(18,0)) * 0.01 as decimal(18,2)) as revenue"
+        f" cast({amount(f'sum({_CENTS})')} as decimal(18,2)) as revenue"
         f" from {lines} l join {orders} o on o.order_id = l.order_id"
         f" join {products} p on p.product_id = l.product_id"
         " group by l.order_date, country, category, currency"

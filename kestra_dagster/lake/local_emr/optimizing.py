@@ -18,6 +18,8 @@ _LEFT_ALONE = (
     "org/apache/logging",
     "org/apache/hadoop/conf",
     "org/apache/hadoop/fs",
+    "org/apache/hadoop/io",
+    "org/apache/hadoop/shaded",
     "org/apache/spark/rpc",
     "org/apache/spark/scheduler",
     "org/apache/spark/serializer",
@@ -27,10 +29,14 @@ _LEFT_ALONE = (
     "org/apache/spark/sql/catalyst/plans",
     "org/apache/spark/sql/catalyst/rules",
     "org/apache/spark/sql/catalyst/trees",
+    "org/apache/spark/sql/execution/aggregate",
     "org/apache/spark/sql/internal",
+    "org/apache/spark/storage",
+    "org/apache/spark/util/collection",
     "com/esotericsoftware",
     "java/lang/invoke",
     "java/net",
+    "java/util/jar",
     "jdk/internal/loader",
     "jdk/internal/org/objectweb",
     "jdk/internal/reflect",
@@ -41,13 +47,13 @@ _LEFT_ALONE = (
 """Packages."""
 
 _CLASSES_LEFT_ALONE = (
+    "org/apache/spark/sql/catalyst/expressions/GeneratedClass*",
     "java/io/Object*",
     "java/lang/Class",
     "java/lang/ClassLoader",
     "java/util/zip/ZipFile*",
     "org/apache/spark/sql/catalyst/expressions/codegen/Block*",
     "org/apache/spark/sql/catalyst/expressions/codegen/Code*",
-    "org/apache/spark/storage/BlockManager*",
     "org/apache/spark/util/ClosureCleaner*",
     "org/apache/spark/util/SizeEstimator*",
 )
