@@ -168,10 +168,12 @@ class Processing:
 
     def _manifest(self) -> Manifest:
         with self._watch.measure("describe"):
-            tables, newest = self._lake.describe(
-                "processed", PROCESSED, self._day, self._version, NEWEST
-            )
-            found = self._lake.spark.sql(accounts.figures("written", "last_records")).collect()
+            with ThreadPoolExecutor(1) as pool:
+                described = pool.submit(
+                    self._lake.describe, "processed", PROCESSED, self._day, self._version, NEWEST
+                )
+                found = self._lake.spark.sql(accounts.figures("written", "last_records")).collect()
+                tables, newest = described.result()
             figures = accounts.told(row["found"] for row in found)
             lost, repeated = figures.pop("lost"), figures.pop("repeated")
             for source, fact in FACT_OF.items():
