@@ -87,7 +87,9 @@ class _Names(NamedTuple):
 @functools.cache
 def _names(type_name: str, spec: type[TaskSpec]) -> _Names:
     own = frozenset(property_names(spec))
-    below = {tuple(name.split(".")): why for name, why in spec.ignored.items() if "." in name}
+    below: dict[SourcePath, str] = {
+        tuple(name.split(".")): why for name, why in spec.ignored.items() if "." in name
+    }
     return _Names(own, own & COMMON, PROPERTY_ALIASES.get(type_name, {}), below)
 
 
