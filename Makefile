@@ -27,7 +27,7 @@ dev: $(VENV)/.ready ## open the Dagster UI on http://localhost:8080 (PORT=... fo
 test: ## run all tests (ARGS=... is given to pytest)
 	@{ sh scripts/packages.sh; sh scripts/docker.sh; } & $(MAKE) --no-print-directory setup && wait
 	@sh scripts/emulators.sh
-	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 jars: ## fetch with Maven the servers for the tests of MongoDB and OpenSearch, which are skipped without, and Kafka's own
 	@sh scripts/jars.sh

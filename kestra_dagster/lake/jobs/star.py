@@ -51,7 +51,8 @@ def accepted(
 
     `last` is a view of `repeats.last_records`, `known` one of the keys that a row may refer to. Raw
     tables in `joined` are looked up in the view of their name, which has accepted rows, for their
-    columns. `fct_orders` lacks its totals.
+    columns. `repeated` is told of a large table, as in `repeats.looked_up`. `fct_orders` lacks its
+    totals.
     """
     added = _ADDED.get(table, "").format(day=day)
     rows = _judged(table, conformed(table, raw_view(table)), last, known, joined, added, repeated)
@@ -79,9 +80,10 @@ def _rejected(table: str, came: Sequence[str], last: str, written: str) -> str:
     key = [f"r.{part}" for part in RAW[table].key]
     join, is_settled = keys.looked_up("settled", written, table, key, "settled")
     # Put together before the others are left out, `raw` would have Spark decode all rows whole.
+    raw = ", ".join(f"r.{name}" for name in came)
     unsettled = (
-        f"(select *, struct({', '.join(came)}) as raw"
-        f" from (select r.* from {raw_view(table)} r {join} where not ({is_settled})))"
+        f"(select r.*, struct({raw}) as raw from {raw_view(table)} r {join}"
+        f" where not ({is_settled}))"
     )
     rows = conformed(table, unsettled, ["raw"])
     columns = ", ".join(CLEANING[table].columns)

@@ -18,7 +18,7 @@ from kestra_dagster.lake.jobs.data_processor import Processing, process
 from kestra_dagster.lake.jobs.partitions import Lake, Refused, each_day
 from kestra_dagster.lake.jobs.raw_tables import Day
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(300), pytest.mark.xdist_group("spark")]
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(300)]
 
 OLD, NEW = "2025-02-28", "2025-03-02"
 """A day of the first version of the raw schema, and one of the second."""
