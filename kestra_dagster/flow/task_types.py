@@ -39,8 +39,10 @@ class TaskSpec(BaseModel):
     ignored: ClassVar[Mapping[str, str]] = {}
     """Property of Kestra's -> why it has no effect here; accepted, and told when a flow loads.
 
-    The reason continues the sentence "`name` has no effect: ...". That of a map is `map.name`.
+    The reason continues the sentence "`name` has no effect: ...".
     """
+    ignored_below: ClassVar[Mapping[tuple[str, ...], str]] = {}
+    """The same of properties in the task's maps, by their place (`connection`, `apiVersion`)."""
     differences: ClassVar[Mapping[str, str]] = {}
     """Property that does something else here -> what; told when a flow loads that has it.
 

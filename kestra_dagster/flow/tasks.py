@@ -80,17 +80,12 @@ class _Names(NamedTuple):
     own: frozenset[str]
     shared: frozenset[str]
     renamed: Mapping[str, str]
-    ignored_below: Mapping[SourcePath, str]
-    """Where, in maps of the task, a property has no effect, and why."""
 
 
 @functools.cache
 def _names(type_name: str, spec: type[TaskSpec]) -> _Names:
     own = frozenset(property_names(spec))
-    below: dict[SourcePath, str] = {
-        tuple(name.split(".")): why for name, why in spec.ignored.items() if "." in name
-    }
-    return _Names(own, own & COMMON, PROPERTY_ALIASES.get(type_name, {}), below)
+    return _Names(own, own & COMMON, PROPERTY_ALIASES.get(type_name, {}))
 
 
 def _at(data: Any, place: SourcePath) -> Any:
@@ -164,9 +159,9 @@ class TaskReader:
                 self.report.renamed(path, key, names.renamed[key])
             else:
                 own[key] = item
-        for place, reason in names.ignored_below.items():
+        for place, reason in spec_class.ignored_below.items():
             if _at(own, place) is not None:
-                self.report.add("KD034", (*path, *place), name=str(place[-1]), reason=reason)
+                self.report.add("KD034", (*path, *place), name=place[-1], reason=reason)
         if spec_class.deprecated:
             self._deprecated(spec_class, data, own, path, owner)
         for name, told in spec_class.differences.items():

@@ -171,7 +171,6 @@ class _Maker:
                 **{
                     key: {"description": f"Has no effect: {why}"}
                     for key, why in spec.ignored.items()
-                    if "." not in key
                 },
             }
             required = sorted({*own.get("required", ()), *spec.required_branches})

@@ -78,8 +78,9 @@ def _differences(model: type) -> str:
     if not issubclass(model, TaskSpec):
         return ""
     told = []
-    if model.ignored:
-        told.append("no effect: " + ", ".join(f"`{name}`" for name in sorted(model.ignored)))
+    ignored = sorted([*model.ignored, *(".".join(place) for place in model.ignored_below)])
+    if ignored:
+        told.append("no effect: " + ", ".join(f"`{name}`" for name in ignored))
     known = property_names(model)
     for name, how in model.differences.items():
         told.append(how if name == "type" or name not in known else f"`{name}`: {how}")

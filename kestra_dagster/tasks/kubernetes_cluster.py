@@ -62,14 +62,6 @@ class Connection(Part):
     password: Text | None = None
 
 
-NO_EFFECT: Mapping[str, str] = {
-    "connection.apiVersion": "each kind of objects has the version that its `apiVersion` names",
-    "connection.clientKeyAlgo": "the key itself tells its algorithm",
-    "connection.oauthTokenProvider.cache": "each run of the task asks for its own token",
-}
-"""Properties of `Connection` that nothing depends on."""
-
-
 class Kind(NamedTuple):
     """What the API calls a kind of objects: the path of its group and version, and its plural."""
 
@@ -87,9 +79,17 @@ class KubernetesSpec(RunnableSpec):
     """A task that asks a cluster; without `connection`, that of the kubeconfig or of the pod."""
 
     ignored: ClassVar[Mapping[str, str]] = {
-        **NO_EFFECT,
         "waitRunning": "the task runs no pod",
         "waitUntilRunning": "the task runs no pod",
+    }
+    ignored_below: ClassVar[Mapping[tuple[str, ...], str]] = {
+        ("connection", "apiVersion"): "each kind of objects has the version that it names itself",
+        ("connection", "clientKeyAlgo"): "the key itself tells its algorithm",
+        (
+            "connection",
+            "oauthTokenProvider",
+            "cache",
+        ): "each run of the task asks for its own token",
     }
 
     connection: Connection | None = None

@@ -18,14 +18,7 @@ from kestra_dagster.flow.parts import Part
 from kestra_dagster.flow.properties import Duration, Dynamic, Text
 from kestra_dagster.runtime.context import TaskContext
 from kestra_dagster.runtime.working_files import store_output_files, write_input_files
-from kestra_dagster.tasks.kubernetes_cluster import (
-    NO_EFFECT,
-    Cluster,
-    Kind,
-    KubernetesSpec,
-    NotThere,
-    told,
-)
+from kestra_dagster.tasks.kubernetes_cluster import Cluster, Kind, KubernetesSpec, NotThere, told
 from kestra_dagster.tasks.kubernetes_files import FILES, fetch_files, put_files, say
 from kestra_dagster.tasks.script_lines import ScriptLines
 
@@ -49,7 +42,6 @@ class PodCreate(KubernetesSpec):
     """Run a pod, log what its containers say, and delete it."""
 
     ignored: ClassVar[Mapping[str, str]] = {
-        **NO_EFFECT,
         "waitForLogInterval": "the logs of the containers are read to their end",
     }
 

@@ -355,9 +355,9 @@ def test_type_hints_look_at_the_class_not_only_at_the_package():
 
 
 class _Quiet(RunnableSpec):
-    ignored: ClassVar[Mapping[str, str]] = {
-        "color": "there are no colors here",
-        "style.font.size": "all letters are alike",
+    ignored: ClassVar[Mapping[str, str]] = {"color": "there are no colors here"}
+    ignored_below: ClassVar[Mapping[tuple[str, ...], str]] = {
+        ("style", "font", "size"): "all letters are alike"
     }
     differences: ClassVar[Mapping[str, str]] = {"message": "it is whispered"}
     message: Dynamic[Text]

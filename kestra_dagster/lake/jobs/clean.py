@@ -28,9 +28,12 @@ class Cleaning:
 def moment(column: str) -> str:
     """Return SQL that reads both notations of a time; null for anything else.
 
-    The zone is that of the session, UTC: Spark reads a `Z` with regular expressions, each time.
+    The zone is that of the session, UTC: Spark reads a `Z` with regular expressions, each time, so
+    that of `2025-03-05T12:00:00Z` is left out first. What only ends like it stays as it is.
     """
-    text = f"if(endswith({column}, 'Z'), left({column}, length({column}) - 1), {column})"
+    colons = " and ".join(f"substr({column}, {at}, 1) = ':'" for at in (14, 17))
+    ends = f"endswith({column}, 'Z') and not endswith({column}, 'ZZ')"
+    text = f"if({ends} and length({column}) = 20 and {colons}, left({column}, 19), {column})"
     other = f"replace({text}, '/', '-')"
     return f"coalesce(try_cast({text} as timestamp), try_cast({other} as timestamp))"
 

@@ -10,7 +10,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -42,8 +42,6 @@ LOST_BLOCK = "Checkpoint block"
 
 DIMENSIONS = ("customers", "products")
 """Raw tables that others refer to and that refer to nothing."""
-
-Result = TypeVar("Result")
 
 
 class Processing:
@@ -168,12 +166,13 @@ class Processing:
 
     def _manifest(self) -> Manifest:
         with self._watch.measure("describe"):
-            with ThreadPoolExecutor(1) as pool:
-                described = pool.submit(
-                    self._lake.describe, "processed", PROCESSED, self._day, self._version, NEWEST
-                )
-                found = self._lake.spark.sql(accounts.figures("written", "last_records")).collect()
-                tables, newest = described.result()
+            query = accounts.figures("written", "last_records")
+            (tables, newest), found = together(
+                lambda: self._lake.describe(
+                    "processed", PROCESSED, self._day, self._version, NEWEST
+                ),
+                lambda: self._lake.spark.sql(query).collect(),
+            )
             figures = accounts.told(row["found"] for row in found)
             lost, repeated = figures.pop("lost"), figures.pop("repeated")
             for source, fact in FACT_OF.items():
@@ -235,8 +234,8 @@ def settings(spark: SparkSession, values: dict[str, str]) -> Iterator[None]:
             spark.conf.set(name, value)
 
 
-def together(*works: Callable[[], Result]) -> list[Result]:
-    """Run works at once: the planning of one fills the pauses of another."""
+def together(*works: Callable[[], Any]) -> list[Any]:
+    """Run works at once and return their results: one is planned in the pauses of another."""
     with ThreadPoolExecutor(len(works)) as pool:
         return [future.result() for future in [pool.submit(work) for work in works]]
 
