@@ -281,7 +281,7 @@ def test_sftp_by_a_proxy_and_from_the_root(sshd: Sshd, context) -> None:
         wait_until(lambda: _listens(socks), 20)
         assert context.run(sftp, {**on, **through, "from": "/"})["files"][0]["path"] == "/x"
     finally:
-        proxy.terminate()
+        proxy.kill()  # asked to end, it waits for the connections that go through it
         proxy.wait()
     with pytest.raises(TaskFailed, match=r"Error connecting to SOCKS5 proxy|does not lead to"):
         context.run(sftp, {**on, **through, "from": "/"})
