@@ -82,7 +82,7 @@ def spark_submit(root: Path, script: Path, arguments: Sequence[str], rows: int =
     machine.lake_root.mkdir(exist_ok=True)
     line = command(machine, ["spark-submit", str(script), *arguments], defaults)
     classes = kept_classes(machine, work)
-    cost = measured(line, **environment(work, classes))
+    cost = measured(line, **environment(machine, work, classes))
     if classes:
         classes.keep()
     return cost

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from concurrent.futures import ThreadPoolExecutor
-
-from pyspark.sql import SparkSession
+from functools import partial
 
 from kestra_dagster.lake.jobs.catalog import RAW, expected_rows
 from kestra_dagster.lake.jobs.checks import Manifest
 from kestra_dagster.lake.jobs.partitions import Lake, Stopwatch, arguments, each_day, summary
 from kestra_dagster.lake.jobs.raw_tables import MAKERS, Day
+from kestra_dagster.lake.jobs.session import session
 
 
 def generate(lake: Lake, day: Day, version: str) -> Manifest:
@@ -25,9 +24,7 @@ def generate(lake: Lake, day: Day, version: str) -> Manifest:
         with watch.measure(name):
             lake.write(MAKERS[name](lake.spark, day), "raw", name, day.day, version)
 
-    # The planning of one table fills the pauses of another.
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(write, reversed(list(MAKERS))))
+    lake.threads.together(*[partial(write, name) for name in reversed(MAKERS)], at_once=3)
     with watch.measure("describe"):
         described, _ = lake.describe("raw", RAW, day.day, version)
     return {
@@ -54,10 +51,8 @@ def parse(line: list[str]) -> argparse.Namespace:
 
 def main(line: list[str]) -> None:
     options = parse(line)
-    spark = SparkSession.builder.appName("data_generator").getOrCreate()
-    lake = Lake(spark, options.root)
 
-    def work(text: str) -> None:
+    def work(lake: Lake, text: str) -> None:
         day = Day(
             text,
             options.rows,
@@ -70,8 +65,8 @@ def main(line: list[str]) -> None:
         print(summary(manifest), flush=True)
         lake.finish(manifest, options.publish, options.rows_tolerance)
 
-    each_day(options.days, work)
-    spark.stop()
+    with session("data_generator") as spark:
+        each_day(options.days, partial(work, Lake(spark, options.root)))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -27,6 +25,7 @@ from kestra_dagster.lake.jobs.partitions import (
     files_for,
     summary,
 )
+from kestra_dagster.lake.jobs.session import session
 
 ADAPTIVE_FROM = 50_000_000
 """Raw rows of a day from which Spark's adaptive execution pays; it plans anew after each stage."""
@@ -55,6 +54,7 @@ class Processing:
         self._lake = lake
         self._day = day
         self._version = version
+        self._together = lake.threads.together
         self._watch = Stopwatch()
         self._published = lake.published("raw", day)
         for name in RAW:
@@ -70,7 +70,7 @@ class Processing:
                 self._find_repeated()
                 self._write_dimensions()
                 self._find_known()
-                together(self._write_sales, self._write_traffic)
+                self._together(self._write_sales, self._write_traffic)
                 self._find_written()
                 self._write_quarantine()
                 return self._manifest()
@@ -85,7 +85,7 @@ class Processing:
             self._view("last_records", records, kept=True, looked_up=self._few)
 
     def _write_dimensions(self) -> None:
-        together(*[functools.partial(self._accept, source) for source in DIMENSIONS])
+        self._together(*[functools.partial(self._accept, source) for source in DIMENSIONS])
         for source in DIMENSIONS:
             self._view(source, f"select * from {FACT_OF[source]}", looked_up=self._short(source))
 
@@ -107,14 +107,14 @@ class Processing:
         self._view("kept_orders", self._accepted("orders", joined=["customers"]), kept=True)
         self._view("orders", "select * from kept_orders", looked_up=self._short("orders"))
         self._view("known_orders", keys.seen({"orders": "kept_orders"}), looked_up=self._few)
-        together(
+        self._together(
             lambda: self._accept("order_lines", joined=["orders"]),
             lambda: self._accept("payments", known="known_orders"),
         )
         totals = star.orders_with_totals("kept_orders", "fct_order_lines", "fct_payments")
         added_up = star.daily_sales("fct_order_lines", "orders", "products")
         files = files_for(self._raw_rows("orders"))
-        together(
+        self._together(
             lambda: self._write(totals, "fct_orders", files),
             lambda: self._write(added_up, "daily_sales"),
         )
@@ -167,7 +167,7 @@ class Processing:
     def _manifest(self) -> Manifest:
         with self._watch.measure("describe"):
             query = accounts.figures("written", "last_records")
-            (tables, newest), found = together(
+            (tables, newest), found = self._together(
                 lambda: self._lake.describe(
                     "processed", PROCESSED, self._day, self._version, NEWEST
                 ),
@@ -234,24 +234,16 @@ def settings(spark: SparkSession, values: dict[str, str]) -> Iterator[None]:
             spark.conf.set(name, value)
 
 
-def together(*works: Callable[[], Any]) -> list[Any]:
-    """Run works at once and return their results: one is planned in the pauses of another."""
-    with ThreadPoolExecutor(len(works)) as pool:
-        return [future.result() for future in [pool.submit(work) for work in works]]
-
-
 def main(line: list[str]) -> None:
     options = arguments("Turn published raw data of some days into clean tables.").parse_args(line)
-    spark = SparkSession.builder.appName("data_processor").getOrCreate()
-    lake = Lake(spark, options.root)
 
-    def work(day: str) -> None:
+    def work(lake: Lake, day: str) -> None:
         manifest = process(lake, day, options.version)
         print(summary(manifest), flush=True)
         lake.finish(manifest, options.publish, options.rows_tolerance)
 
-    each_day(options.days, work)
-    spark.stop()
+    with session("data_processor") as spark:
+        each_day(options.days, functools.partial(work, Lake(spark, options.root)))
 
 
 if __name__ == "__main__":

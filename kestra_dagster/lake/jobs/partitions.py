@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from kestra_dagster.lake.jobs import footers, layout
 from kestra_dagster.lake.jobs.catalog import Table
 from kestra_dagster.lake.jobs.checks import Manifest, judge
+from kestra_dagster.lake.jobs.session import Threads
 
 Columns = Sequence[Sequence[str]]
 """Each with its name, its Spark type, and whatever else."""
@@ -83,6 +84,7 @@ class Lake:
     def __init__(self, spark: SparkSession, root: str) -> None:
         self.spark = spark
         self.root = root.rstrip("/")
+        self.threads = Threads(spark)
         java: Any = spark
         self._jvm = java._jvm
         self._configuration = java._jsc.hadoopConfiguration()

@@ -42,7 +42,8 @@ class ClassArchive:
         with contextlib.suppress(OSError):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             for other in self.file.parent.iterdir():
-                other.unlink()
+                if other.is_file():
+                    other.unlink()
             partial = self.file.with_suffix(f".{os.getpid()}")
             shutil.copyfile(self.draft, partial)
             os.replace(partial, self.file)

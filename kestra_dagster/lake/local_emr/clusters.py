@@ -164,7 +164,7 @@ class LiveCluster:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=folder,
-            env=spark.environment(folder, classes),
+            env=spark.environment(self._machine, folder, classes),
             start_new_session=True,
         )
         with self._changed:

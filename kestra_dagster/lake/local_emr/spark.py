@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
 import re
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 from kestra_dagster.lake.local_emr.class_archive import ClassArchive, class_archive
 from kestra_dagster.lake.local_emr.optimizing import optimizing_options
 from kestra_dagster.lake.local_emr.protocol import invalid
+from kestra_dagster.lake.local_emr.spark_home import spark_home
 
 _FLAGS = frozenset({"--verbose", "-v", "--supervise"})
 _SIZED_FOR_A_CLUSTER = frozenset(
@@ -57,6 +57,10 @@ class Machine:
     driver_memory: str = "1g"
     classes: Path | None = None
     """Folder in which steps leave loaded classes for each other, None for steps that do not."""
+
+    @property
+    def spark_home(self) -> Path:
+        return spark_home(self.classes)
 
 
 def local_path(lake_root: Path, uri: str) -> Path:
@@ -118,7 +122,7 @@ def command(machine: Machine, arguments: Sequence[str], defaults: Mapping[str, s
             if not _SIZED_FOR_A_CLUSTER_CONF.match(key)
         },
     }
-    line = [str(_spark_home() / "bin" / "spark-submit")]
+    line = [str(machine.spark_home / "bin" / "spark-submit")]
     line += ["--master", f"local[{machine.cores}]", "--driver-memory", machine.driver_memory]
     for key, value in settings.items():
         line += ["--conf", f"{key}={value}"]
@@ -145,10 +149,12 @@ def _heap(memory: str) -> dict[str, str]:
 
 def kept_classes(machine: Machine, work: Path) -> ClassArchive | None:
     """Return what a step with this scratch folder has to do with classes loaded before."""
-    return class_archive(machine.classes, _spark_home(), work) if machine.classes else None
+    return class_archive(machine.classes, machine.spark_home, work) if machine.classes else None
 
 
-def environment(work: Path, classes: ClassArchive | None = None) -> dict[str, str]:
+def environment(
+    machine: Machine, work: Path, classes: ClassArchive | None = None
+) -> dict[str, str]:
     """Return the environment of a step: this Python, its own scratch folder, no AWS credentials.
 
     What the JVM is to read at its start is put into the folder.
@@ -162,7 +168,7 @@ def environment(work: Path, classes: ClassArchive | None = None) -> dict[str, st
     }
     return {
         **inherited,
-        "SPARK_HOME": str(_spark_home()),
+        "SPARK_HOME": str(machine.spark_home),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LOCAL_DIRS": str(work),
         "SPARK_SUBMIT_OPTS": f"-Djava.io.tmpdir={work} {jvm}",
@@ -180,13 +186,6 @@ def spark_defaults(configurations: Iterable[Mapping[str, Any]]) -> dict[str, str
         if configuration.get("Classification") == "spark-defaults"
         for key, value in (configuration.get("Properties") or {}).items()
     }
-
-
-def _spark_home() -> Path:
-    spec = importlib.util.find_spec("pyspark")
-    if spec is None or spec.origin is None:
-        raise invalid("pyspark is not installed: `pip install pyspark`")
-    return Path(spec.origin).parent
 
 
 def _file_systems(lake_root: Path, texts: Iterable[str]) -> dict[str, str]:
