@@ -8,6 +8,23 @@ Column = tuple[str, str, str]
 """Name, Spark type, description."""
 
 
+_SELDOM_TWICE = frozenset(
+    [
+        "email",
+        "email_hash",
+        "event_at",
+        "event_id",
+        "order_id",
+        "ordered_at",
+        "paid_at",
+        "payment_id",
+        "received_at",
+        "record",
+        "session_id",
+    ]
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
     """One table of a layer, as a partition of it is written."""
@@ -22,6 +39,14 @@ class Table:
     """Raw tables: columns from the evolution date on, after the others."""
     dropped: tuple[str, ...] = ()
     """Raw tables: columns that are gone from the evolution date on."""
+
+    def parquet_options(self) -> dict[str, str]:
+        """Return options of Parquet's writer.
+
+        Of values that seldom come twice it would make a dictionary first, and throw it away.
+        """
+        names = {name for name, *_ in (*self.columns, *self.newer)}
+        return {f"parquet.enable.dictionary#{n}": "false" for n in sorted(names & _SELDOM_TWICE)}
 
     def columns_of(self, schema_version: int) -> tuple[Column, ...]:
         """Return the columns of a day written with this version of the schema (1 or 2)."""

@@ -16,7 +16,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from kestra_dagster.lake.jobs import footers, layout
-from kestra_dagster.lake.jobs.catalog import Table
+from kestra_dagster.lake.jobs.catalog import Table, tables
 from kestra_dagster.lake.jobs.checks import Manifest, judge
 from kestra_dagster.lake.jobs.session import Threads
 
@@ -101,7 +101,8 @@ class Lake:
     def write(self, frame: DataFrame, layer: str, table: str, day: str, version: str) -> None:
         """Write a table's part of a day into the folder of this attempt."""
         prefix = layout.table_prefix(layer, table, day, version)
-        frame.write.mode("overwrite").parquet(f"{self.root}/{prefix}")
+        options = tables(layer)[table].parquet_options()
+        frame.write.mode("overwrite").options(**options).parquet(f"{self.root}/{prefix}")
 
     def read(self, prefix: str, columns: Columns = ()) -> DataFrame:
         """Read files; where their columns are known, no job has to look for them."""
