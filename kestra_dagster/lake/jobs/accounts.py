@@ -13,16 +13,12 @@ _SOURCE_OF = {fact: source for source, fact in FACT_OF.items()}
 
 
 def figures(written: str, last: str) -> str:
-    """Return a query for all figures: rows with `found`, a map of text.
+    """Return a query for all figures but those of the quarantine: rows with `found`, a map of text.
 
     One query for all: at small sizes a query is what costs. `written` is a view of the keys `seen`
     in the facts, `last` one of `repeats.last_records`; each table is a view of its own name.
     """
     queries = [_of_table(table, written) for table in dict.fromkeys([*REFERENCES, *TOTALS])]
-    queries.append(
-        "select map(concat('rejected:', source, ':', reason), cast(count(*) as string)) as found"
-        " from quarantine group by source, reason"
-    )
     queries.append(
         f"select map(concat('repeated:', {keys.source_of('block')}),"
         " cast(sum(rows - bit_count(seen)) as string)) as found"
@@ -33,6 +29,14 @@ def figures(written: str, last: str) -> str:
         f" from {last} group by source"
     )
     return " union all ".join(queries)
+
+
+def rejected() -> str:
+    """Return a query for the figures of the quarantine, told as those of `figures` are."""
+    return (
+        "select map(concat('rejected:', source, ':', reason), cast(count(*) as string)) as found"
+        " from quarantine group by source, reason"
+    )
 
 
 def _of_table(table: str, written: str) -> str:
@@ -50,7 +54,7 @@ def _of_table(table: str, written: str) -> str:
 
 
 def told(found: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
-    """Return `orphans`, `totals`, `rejected`, `lost` and `repeated` out of the rows of `figures`.
+    """Return `orphans`, `totals`, `rejected`, `lost` and `repeated` out of what queries `found`.
 
     By raw table, `lost` tells how many valid records are not the last of their key, `repeated` how
     many written rows share the bit of their key with another.

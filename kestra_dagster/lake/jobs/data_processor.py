@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -18,6 +18,7 @@ from kestra_dagster.lake.jobs.catalog import FACT_OF, PROCESSED, RAW
 from kestra_dagster.lake.jobs.checks import NEWEST, Manifest
 from kestra_dagster.lake.jobs.layout import table_prefix
 from kestra_dagster.lake.jobs.partitions import (
+    Described,
     Lake,
     Stopwatch,
     arguments,
@@ -42,6 +43,17 @@ LOST_BLOCK = "Checkpoint block"
 DIMENSIONS = ("customers", "products")
 """Raw tables that others refer to and that refer to nothing."""
 
+REFERRED = (*DIMENSIONS, "orders")
+"""Raw tables that others refer to: what others look up in them is found first."""
+
+REFERRING = tuple(name for name in RAW if name not in REFERRED)
+
+_HALVES = ("referred", "referring")
+
+
+def _half(source: str) -> str:
+    return _HALVES[source not in REFERRED]
+
 
 class Processing:
     """One day on its way: writes tables, and remembers what was left out of them.
@@ -57,43 +69,65 @@ class Processing:
         self._together = lake.threads.together
         self._watch = Stopwatch()
         self._published = lake.published("raw", day)
-        for name in RAW:
-            table = self._published["tables"][name]
-            raw = clean.positioned(lake.read(table["path"], table["columns"]), name)
-            raw.createOrReplaceTempView(clean.raw_view(name))
 
     def run(self) -> Manifest:
         """Write all tables of the day; return the manifest."""
         rows = self._raw_rows()
         with settings(self._lake.spark, planned_once(rows) if rows < ADAPTIVE_FROM else {}):
             try:
-                self._find_repeated()
-                self._write_dimensions()
-                self._find_known()
-                self._together(self._write_sales, self._write_traffic)
-                self._find_written()
-                self._write_quarantine()
-                return self._manifest()
+                self._together(self._find_referred, lambda: self._find_repeated(REFERRING))
+                self._together(self._write_orders, lambda: self._accept("web_events"))
+                self._together(self._find_written, self._write_daily)
+                _, measured = self._together(self._write_quarantine, self._measure)
+                return self._manifest(*measured)
             finally:
                 self._lake.forget_kept()
 
-    def _find_repeated(self) -> None:
-        with self._watch.measure("repeated"):
-            self._view("raw_keys", keys.seen({name: clean.raw_view(name) for name in RAW}))
-            self._view("repeated", keys.repeated("raw_keys"), kept=True, looked_up=self._few)
-            records = repeats.last_records("repeated")
-            self._view("last_records", records, kept=True, looked_up=self._few)
-
-    def _write_dimensions(self) -> None:
+    def _find_referred(self) -> None:
+        self._find_repeated(REFERRED)
         self._together(*[functools.partial(self._accept, source) for source in DIMENSIONS])
         for source in DIMENSIONS:
             self._view(source, f"select * from {FACT_OF[source]}", looked_up=self._short(source))
+        self._find_known()
+        self._view("kept_orders", self._accepted("orders", joined=["customers"]), kept=True)
+        self._view("orders", "select * from kept_orders", looked_up=self._short("orders"))
+        self._view("known_orders", keys.seen({"orders": "kept_orders"}), looked_up=self._few)
 
     def _find_known(self) -> None:
         dimensions = {source: FACT_OF[source] for source in DIMENSIONS}
         self._view("known", keys.seen(dimensions), kept=True, looked_up=self._few)
 
+    def _find_repeated(self, sources: Sequence[str]) -> None:
+        """Find repeated keys of raw tables, and their last records; both in views for each half."""
+        half = _half(sources[0])
+        with self._watch.measure(f"repeated_{half}"):
+            for name in sources:
+                table = self._published["tables"][name]
+                read = clean.positioned(self._lake.read(table["path"], table["columns"]), name)
+                read.createOrReplaceTempView(clean.raw_view(name))
+            raw = {name: clean.raw_view(name) for name in sources}
+            self._view(f"raw_keys_{half}", keys.seen(raw))
+            repeated = keys.repeated(f"raw_keys_{half}")
+            self._view(f"repeated_{half}", repeated, kept=True, looked_up=self._few)
+            records = repeats.last_records(f"repeated_{half}", sources)
+            self._view(f"last_records_{half}", records, kept=True, looked_up=self._few)
+
+    def _write_orders(self) -> None:
+        self._together(
+            lambda: self._accept("order_lines", joined=["orders"]),
+            lambda: self._accept("payments", known="known_orders"),
+        )
+        totals = star.orders_with_totals("kept_orders", "fct_order_lines", "fct_payments")
+        self._write(totals, "fct_orders", files_for(self._raw_rows("orders")))
+
+    def _write_daily(self) -> None:
+        self._write(star.daily_sales("fct_order_lines", "orders", "products"), "daily_sales")
+        self._write(star.daily_traffic("fct_web_events"), "daily_traffic")
+
     def _find_written(self) -> None:
+        for name in ("repeated", "last_records"):
+            halves = [f"select * from {name}_{half}" for half in _HALVES]
+            self._view(name, " union all ".join(halves), looked_up=self._few)
         facts = {source: fact for source, fact in FACT_OF.items() if source not in DIMENSIONS}
         written = keys.written("known", facts, "repeated")
         self._view("written", written, kept=True, looked_up=self._few)
@@ -103,29 +137,10 @@ class Processing:
         rejected = star.quarantine(came, "last_records", "written")
         self._write(rejected, "quarantine", files_for(self._raw_rows() / 10))
 
-    def _write_sales(self) -> None:
-        self._view("kept_orders", self._accepted("orders", joined=["customers"]), kept=True)
-        self._view("orders", "select * from kept_orders", looked_up=self._short("orders"))
-        self._view("known_orders", keys.seen({"orders": "kept_orders"}), looked_up=self._few)
-        self._together(
-            lambda: self._accept("order_lines", joined=["orders"]),
-            lambda: self._accept("payments", known="known_orders"),
-        )
-        totals = star.orders_with_totals("kept_orders", "fct_order_lines", "fct_payments")
-        added_up = star.daily_sales("fct_order_lines", "orders", "products")
-        files = files_for(self._raw_rows("orders"))
-        self._together(
-            lambda: self._write(totals, "fct_orders", files),
-            lambda: self._write(added_up, "daily_sales"),
-        )
-
-    def _write_traffic(self) -> None:
-        self._accept("web_events")
-        self._write(star.daily_traffic("fct_web_events"), "daily_traffic")
-
     def _accepted(self, source: str, known: str = "known", joined: Sequence[str] = ()) -> str:
-        many = "" if self._short(source) else "repeated"
-        return star.accepted(source, self._day, "last_records", known, joined, many)
+        half = _half(source)
+        many = "" if self._short(source) else f"repeated_{half}"
+        return star.accepted(source, self._day, f"last_records_{half}", known, joined, many)
 
     def _accept(self, source: str, known: str = "known", joined: Sequence[str] = ()) -> None:
         files = files_for(self._raw_rows(source))
@@ -164,16 +179,21 @@ class Processing:
     def _raw_columns(self, table: str) -> list[str]:
         return [name for name, *_ in self._published["tables"][table]["columns"]]
 
-    def _manifest(self) -> Manifest:
-        with self._watch.measure("describe"):
+    def _measure(self) -> tuple[Described, list[Mapping[str, str]]]:
+        """Describe all tables but the quarantine, as they lie in their files, and add them up."""
+        with self._watch.measure("measure"):
             query = accounts.figures("written", "last_records")
-            (tables, newest), found = self._together(
-                lambda: self._lake.describe(
-                    "processed", PROCESSED, self._day, self._version, NEWEST
-                ),
-                lambda: self._lake.spark.sql(query).collect(),
+            described, found = self._together(
+                lambda: self._described([name for name in PROCESSED if name != "quarantine"]),
+                lambda: self._found(query),
             )
-            figures = accounts.told(row["found"] for row in found)
+            return described, found
+
+    def _manifest(self, described: Described, found: list[Mapping[str, str]]) -> Manifest:
+        with self._watch.measure("describe"):
+            tables, newest = described
+            tables |= self._described(["quarantine"])[0]
+            figures = accounts.told([*found, *self._found(accounts.rejected())])
             lost, repeated = figures.pop("lost"), figures.pop("repeated")
             for source, fact in FACT_OF.items():
                 again = self._repeated_rows(source) if repeated.get(source) else 0
@@ -191,6 +211,13 @@ class Processing:
             **figures,
             "seconds": self._watch.seconds,
         }
+
+    def _described(self, names: Sequence[str]) -> Described:
+        tables = {name: PROCESSED[name] for name in names}
+        return self._lake.describe("processed", tables, self._day, self._version, NEWEST)
+
+    def _found(self, query: str) -> list[Mapping[str, str]]:
+        return [row["found"] for row in self._lake.spark.sql(query).collect()]
 
     def _repeated_rows(self, source: str) -> int:
         """Count the written rows of a table that come on top of one for each key."""

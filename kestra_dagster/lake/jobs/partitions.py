@@ -23,6 +23,9 @@ from kestra_dagster.lake.jobs.session import Threads
 Columns = Sequence[Sequence[str]]
 """Each with its name, its Spark type, and whatever else."""
 
+Described = tuple[dict[str, dict[str, Any]], dict[str, str | None]]
+"""What was written of each table, and its newest date."""
+
 ROWS_PER_FILE = 500_000
 """Some 15 MB of zstd; fewer files would leave cores of a cluster idle."""
 
@@ -118,7 +121,7 @@ class Lake:
         day: str,
         version: str,
         dates: Mapping[str, str] = MappingProxyType({}),
-    ) -> tuple[dict[str, dict[str, Any]], dict[str, str | None]]:
+    ) -> Described:
         """Return what was written of each table, measured on the files, and its newest date.
 
         `dates` names the column with the date, by table.

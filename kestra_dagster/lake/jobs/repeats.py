@@ -6,6 +6,8 @@ each row is only which record of a repeated key is the last.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kestra_dagster.lake.jobs import keys
 from kestra_dagster.lake.jobs.catalog import RAW
 from kestra_dagster.lake.jobs.clean import conformed, raw_view
@@ -13,14 +15,15 @@ from kestra_dagster.lake.jobs.clean import conformed, raw_view
 _PARTS = ("k1", "k2")
 
 
-def last_records(repeated: str) -> str:
+def last_records(repeated: str, sources: Iterable[str]) -> str:
     """Return a query for where the last valid record of each repeated key stands.
 
     `repeated` is a view of `keys.repeated` raw keys. Columns: `source`, `k1`, `k2`, `last`
     (received_at, _file, _row), `records` (number of valid ones).
     """
     candidates = []
-    for name, table in RAW.items():
+    for name in sources:
+        table = RAW[name]
         rows = f"(select r.* from {raw_view(name)} r {keys.among(repeated, name, table.key)})"
         first, second = (*table.key, "0")[:2]
         # As a condition of the aggregate it is not tried on rows that are no candidates.
