@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow.parquet as pq
 import pytest
 
 from kestra_dagster.lake.jobs import data_generator, keys
@@ -64,6 +65,18 @@ def test_a_day_passes_its_checks_before_and_after_the_schema_evolved(raw) -> Non
     old, new = (dict(raw[day]["tables"]["payments"]["columns"]) for day in (OLD, NEW))
     assert set(old) - set(new) == {"amount"}
     assert set(new) - set(old) == {"amount_cents"}
+
+
+def test_values_that_seldom_come_twice_have_no_dictionary(lake: Lake, raw, root: Path) -> None:
+    found = {}
+    for name in ("orders", "web_events"):
+        table = raw[NEW]["tables"][name]
+        file = pq.ParquetFile(root / table["path"] / table["files"][0]["name"])
+        columns = [file.metadata.row_group(0).column(i) for i in range(len(file.schema))]
+        found[name] = {item.path_in_schema for item in columns if item.has_dictionary_page}
+    assert {"customer_id", "status", "currency"} <= found["orders"]
+    assert {"order_id", "ordered_at", "received_at"}.isdisjoint(found["orders"])
+    assert {"event_id", "session_id", "event_at"}.isdisjoint(found["web_events"])
 
 
 def test_a_day_looks_real(lake: Lake, raw) -> None:
