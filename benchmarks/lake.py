@@ -222,7 +222,7 @@ def main() -> None:
         empty = root / "empty.py"
         empty.write_text(EMPTY)
         spark("generate", root / "first", 20_000)  # leaves loaded classes, as a first step does
-        print("engines (one run each)")
+        print(f"engines ({options.rounds} of each)")
         start = spark_submit(root, empty, [])
         print(f"  Spark's start-up: {start.wall:.1f} s, {start.cpu:.1f} s CPU")
         few = {what: spark(what, root / "few", HARDLY_ANY) for what in ("generate", "process")}

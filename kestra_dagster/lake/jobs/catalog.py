@@ -23,6 +23,7 @@ _SELDOM_TWICE = frozenset(
         "session_id",
     ]
 )
+"""Columns of which nearly each row has another value, in whatever table."""
 
 
 @dataclasses.dataclass(frozen=True)

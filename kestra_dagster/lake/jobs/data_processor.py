@@ -48,11 +48,11 @@ REFERRED = (*DIMENSIONS, "orders")
 
 REFERRING = tuple(name for name in RAW if name not in REFERRED)
 
-_HALVES = ("referred", "referring")
+_HALVES = {"referred": REFERRED, "referring": REFERRING}
 
 
 def _half(source: str) -> str:
-    return _HALVES[source not in REFERRED]
+    return "referred" if source in REFERRED else "referring"
 
 
 class Processing:
@@ -75,7 +75,7 @@ class Processing:
         rows = self._raw_rows()
         with settings(self._lake.spark, planned_once(rows) if rows < ADAPTIVE_FROM else {}):
             try:
-                self._together(self._find_referred, lambda: self._find_repeated(REFERRING))
+                self._together(self._find_referred, lambda: self._find_repeated("referring"))
                 self._together(self._write_orders, lambda: self._accept("web_events"))
                 self._together(self._find_written, self._write_daily)
                 _, measured = self._together(self._write_quarantine, self._measure)
@@ -84,7 +84,7 @@ class Processing:
                 self._lake.forget_kept()
 
     def _find_referred(self) -> None:
-        self._find_repeated(REFERRED)
+        self._find_repeated("referred")
         self._together(*[functools.partial(self._accept, source) for source in DIMENSIONS])
         for source in DIMENSIONS:
             self._view(source, f"select * from {FACT_OF[source]}", looked_up=self._short(source))
@@ -97,9 +97,9 @@ class Processing:
         dimensions = {source: FACT_OF[source] for source in DIMENSIONS}
         self._view("known", keys.seen(dimensions), kept=True, looked_up=self._few)
 
-    def _find_repeated(self, sources: Sequence[str]) -> None:
+    def _find_repeated(self, half: str) -> None:
         """Find repeated keys of raw tables, and their last records; both in views for each half."""
-        half = _half(sources[0])
+        sources = _HALVES[half]
         with self._watch.measure(f"repeated_{half}"):
             for name in sources:
                 table = self._published["tables"][name]

@@ -22,10 +22,9 @@ def session(name: str) -> Iterator[SparkSession]:
     """
     spark = SparkSession.builder.appName(name).getOrCreate()
     java: Any = spark
-    try:
-        yield spark
-    finally:
-        java._jsc.stop()
+    yield spark
+    # After a failure the JVM stops by itself: if that is broken, its error would hide the first.
+    java._jsc.stop()
 
 
 class Threads:

@@ -58,10 +58,6 @@ class Machine:
     classes: Path | None = None
     """Folder in which steps leave loaded classes for each other, None for steps that do not."""
 
-    @property
-    def spark_home(self) -> Path:
-        return spark_home(self.classes)
-
 
 def local_path(lake_root: Path, uri: str) -> Path:
     """Return where an `s3://` URI lies below the folder of the lake; refuse to leave it."""
@@ -122,7 +118,7 @@ def command(machine: Machine, arguments: Sequence[str], defaults: Mapping[str, s
             if not _SIZED_FOR_A_CLUSTER_CONF.match(key)
         },
     }
-    line = [str(machine.spark_home / "bin" / "spark-submit")]
+    line = [str(spark_home(machine.classes) / "bin" / "spark-submit")]
     line += ["--master", f"local[{machine.cores}]", "--driver-memory", machine.driver_memory]
     for key, value in settings.items():
         line += ["--conf", f"{key}={value}"]
@@ -149,7 +145,11 @@ def _heap(memory: str) -> dict[str, str]:
 
 def kept_classes(machine: Machine, work: Path) -> ClassArchive | None:
     """Return what a step with this scratch folder has to do with classes loaded before."""
-    return class_archive(machine.classes, machine.spark_home, work) if machine.classes else None
+    return (
+        class_archive(machine.classes, spark_home(machine.classes), work)
+        if machine.classes
+        else None
+    )
 
 
 def environment(
@@ -168,7 +168,7 @@ def environment(
     }
     return {
         **inherited,
-        "SPARK_HOME": str(machine.spark_home),
+        "SPARK_HOME": str(spark_home(machine.classes)),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_LOCAL_DIRS": str(work),
         "SPARK_SUBMIT_OPTS": f"-Djava.io.tmpdir={work} {jvm}",

@@ -32,10 +32,12 @@ def test_the_first_step_leaves_what_the_next_one_uses(home: Path) -> None:
     first.draft.write_text("classes")
     first.file.parent.mkdir()
     (first.file.parent / "of another Java.jsa").touch()
+    (first.file.parent / "home-of-spark").mkdir()
     first.keep()
     second = archive(home)
     assert f"-XX:SharedArchiveFile={first.file}" in second.options
     assert second.draft is None
+    (first.file.parent / "home-of-spark").rmdir()
     assert [path.read_text() for path in first.file.parent.iterdir()] == ["classes"]
 
 

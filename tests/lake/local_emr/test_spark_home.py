@@ -18,11 +18,11 @@ def test_it_is_the_installed_spark_without_the_zips_of_pyspark(tmp_path: Path) -
 
 def test_steps_that_leave_nothing_have_the_installed_spark(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
-    assert machine.spark_home == installed_spark()
+    assert spark_home(machine.classes) == installed_spark()
     assert environment(machine, tmp_path)["SPARK_HOME"] == str(installed_spark())
 
 
 def test_a_folder_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
     in_the_way = tmp_path / "classes"
     in_the_way.touch()
-    assert Machine(tmp_path, classes=in_the_way).spark_home == installed_spark()
+    assert spark_home(in_the_way) == installed_spark()
