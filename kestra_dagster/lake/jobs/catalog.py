@@ -8,7 +8,7 @@ Column = tuple[str, str, str]
 """Name, Spark type, description."""
 
 
-_SELDOM_TWICE = frozenset(
+SELDOM_TWICE = frozenset(
     [
         "email",
         "email_hash",
@@ -23,7 +23,9 @@ _SELDOM_TWICE = frozenset(
         "session_id",
     ]
 )
-"""Columns of which nearly each row has another value, in whatever table."""
+"""Columns of which nearly each row has another value, in whatever table: written without Parquet's
+dictionary, which would be filled and thrown away.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +42,6 @@ class Table:
     """Raw tables: columns from the evolution date on, after the others."""
     dropped: tuple[str, ...] = ()
     """Raw tables: columns that are gone from the evolution date on."""
-
-    def parquet_options(self) -> dict[str, str]:
-        """Return options of Parquet's writer.
-
-        Of values that seldom come twice it would make a dictionary first, and throw it away.
-        """
-        names = {name for name, *_ in (*self.columns, *self.newer)}
-        return {f"parquet.enable.dictionary#{n}": "false" for n in sorted(names & _SELDOM_TWICE)}
 
     def columns_of(self, schema_version: int) -> tuple[Column, ...]:
         """Return the columns of a day written with this version of the schema (1 or 2)."""

@@ -16,7 +16,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from kestra_dagster.lake.jobs import footers, layout
-from kestra_dagster.lake.jobs.catalog import Table, tables
+from kestra_dagster.lake.jobs.catalog import SELDOM_TWICE, Table
 from kestra_dagster.lake.jobs.checks import Manifest, judge
 from kestra_dagster.lake.jobs.session import Threads
 
@@ -91,6 +91,8 @@ class Lake:
         java: Any = spark
         self._jvm = java._jvm
         self._configuration = java._jsc.hadoopConfiguration()
+        for name in SELDOM_TWICE:
+            self._configuration.set(f"parquet.enable.dictionary#{name}", "false")
         remember_classes(self._jvm)
         self._path_class = self._jvm.org.apache.hadoop.fs.Path
         self._parquet = footers.Parquet.of(self._jvm)
@@ -104,8 +106,7 @@ class Lake:
     def write(self, frame: DataFrame, layer: str, table: str, day: str, version: str) -> None:
         """Write a table's part of a day into the folder of this attempt."""
         prefix = layout.table_prefix(layer, table, day, version)
-        options = tables(layer)[table].parquet_options()
-        frame.write.mode("overwrite").options(**options).parquet(f"{self.root}/{prefix}")
+        frame.write.mode("overwrite").parquet(f"{self.root}/{prefix}")
 
     def read(self, prefix: str, columns: Columns = ()) -> DataFrame:
         """Read files; where their columns are known, no job has to look for them."""
